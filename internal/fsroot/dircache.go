@@ -1,0 +1,138 @@
+package fsroot
+
+import (
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir is a held directory descriptor. It is closed when the last holder lets
+// go, so that eviction never closes a descriptor in use. refs, and the links of
+// the ring, are guarded by root.mu; the cache itself is one holder.
+type dir struct {
+	fd         int
+	root       *Root
+	key        string // its name in the cache, "" for the root directory
+	refs       int
+	prev, next *dir
+}
+
+func (d *dir) release() {
+	d.root.mu.Lock()
+	d.refs--
+	last := d.refs == 0
+	d.root.mu.Unlock()
+	if last {
+		unix.Close(d.fd)
+	}
+}
+
+// hold returns the root directory, held.
+func (r *Root) hold() (*dir, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fs.ErrClosed
+	}
+	r.top.refs++
+	return r.top, nil
+}
+
+// openDir returns the directory of that clean name, held for the caller.
+func (r *Root) openDir(name string) (*dir, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, fs.ErrClosed
+	}
+	if name == "" {
+		r.top.refs++
+		r.mu.Unlock()
+		return r.top, nil
+	}
+	if d := r.cache[name]; d != nil {
+		d.refs++
+		if r.lru.next != d {
+			d.unlink()
+			r.pushLocked(d)
+		}
+		r.mu.Unlock()
+		return d, nil
+	}
+	r.top.refs++ // the root must not close under the resolution
+	gen := r.gen
+	r.mu.Unlock()
+	fd, err := resolveDir(r.top.fd, name, r.policy)
+	r.top.release()
+	if err != nil {
+		return nil, err
+	}
+	d := &dir{fd: fd, root: r, key: name, refs: 1}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// A rename or removal of ours may have run since the resolution: then the
+	// descriptor serves this one operation only.
+	if r.closed || r.gen != gen || r.cache[name] != nil {
+		return d, nil
+	}
+	d.refs++
+	r.cache[name] = d
+	r.pushLocked(d)
+	if len(r.cache) > r.policy.CachedDirs {
+		r.dropLocked(r.lru.prev)
+	}
+	return d, nil
+}
+
+func (r *Root) pushLocked(d *dir) {
+	d.prev, d.next = &r.lru, r.lru.next
+	d.prev.next, d.next.prev = d, d
+}
+
+func (d *dir) unlink() {
+	d.prev.next, d.next.prev = d.next, d.prev
+	d.prev, d.next = nil, nil
+}
+
+// dropLocked ends the cache's own hold.
+func (r *Root) dropLocked(d *dir) {
+	d.unlink()
+	delete(r.cache, d.key)
+	if d.refs--; d.refs == 0 {
+		unix.Close(d.fd)
+	}
+}
+
+func (r *Root) dropAllLocked() {
+	for r.lru.next != &r.lru {
+		r.dropLocked(r.lru.next)
+	}
+}
+
+// forget drops name and what is below it from the cache, since it was renamed,
+// removed or replaced. Where names may pass through symlinks, other cached names
+// may be aliases of a directory that was dropped: then everything goes.
+func (r *Root) forget(name string) {
+	dirname, leaf, err := splitName(name, true)
+	if err != nil {
+		return
+	}
+	name = joinPath(dirname, leaf)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gen++
+	hit := false
+	for d := r.lru.next; d != &r.lru; {
+		next := d.next
+		if strings.HasPrefix(d.key, name) && (len(d.key) == len(name) || d.key[len(name)] == '/') {
+			r.dropLocked(d)
+			hit = true
+		}
+		d = next
+	}
+	if hit && r.policy.FollowDirLinks {
+		r.dropAllLocked()
+	}
+}

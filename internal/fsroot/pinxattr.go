@@ -1,0 +1,208 @@
+package fsroot
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// xattrArgs is struct xattr_args of linux/xattr.h.
+type xattrArgs struct {
+	value uint64
+	size  uint32
+	flags uint32
+}
+
+// hasXattrat is false before Linux 6.13.
+var hasXattrat = sync.OnceValue(func() bool {
+	name := []byte("user.x\x00")
+	args := xattrArgs{}
+	_, _, e := unix.Syscall6(unix.SYS_GETXATTRAT, ^uintptr(0), uintptr(unsafe.Pointer(&emptyPath[0])), 0,
+		uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	return e != unix.ENOSYS && e != unix.EPERM
+})
+
+// xattrVia picks the way to the attributes of a pinned inode. These calls take
+// no O_PATH descriptor, so it is named through /proc: relative to the held
+// descriptor of /proc/self/fd (6.13), by path, or opened again.
+func (p *Pin) xattrVia(at func(proc int, n string) error, byPath func(path string) error, byFd func(fd int) error) error {
+	if !p.path {
+		return retry(func() error { return byFd(p.fd) })
+	}
+	n := strconv.Itoa(p.fd)
+	proc := procFd()
+	if proc >= 0 && hasXattrat() {
+		return retry(func() error { return at(proc, n) })
+	}
+	if proc < 0 {
+		return p.viaProc(syscall.EOPNOTSUPP, nil, byFd)
+	}
+	if path := "/proc/self/fd/" + n; p.isAt(path) {
+		return retry(func() error { return byPath(path) })
+	}
+	if p.isSymlink() {
+		return syscall.EOPNOTSUPP
+	}
+	fd, err := openat(proc, n, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return retry(func() error { return byFd(fd) })
+}
+
+// isAt reports whether path leads to the pinned inode.
+func (p *Pin) isAt(path string) bool {
+	var a, b unix.Stat_t
+	return unix.Stat(path, &a) == nil && fstatEmpty(p.fd, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}
+
+// sized calls get with growing buffers until the answer fits.
+func sized(get func(buf []byte) (int, error)) ([]byte, error) {
+	var first [512]byte
+	buf := first[:]
+	for {
+		n, err := get(buf)
+		if err == nil {
+			return bytes.Clone(buf[:n]), nil
+		}
+		if err != syscall.ERANGE {
+			return nil, err
+		}
+		if n, err = get(nil); err != nil {
+			return nil, err
+		}
+		buf = make([]byte, n+64)
+	}
+}
+
+// Getxattr returns the value of an extended attribute (ENODATA if there is none).
+func (p *Pin) Getxattr(name string) ([]byte, error) {
+	val, err := sized(func(buf []byte) (n int, err error) {
+		err = p.xattrVia(func(proc int, link string) (err error) {
+			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, name, buf, 0)
+			return err
+		}, func(path string) (err error) {
+			n, err = unix.Getxattr(path, name, buf)
+			return err
+		}, func(fd int) (err error) {
+			n, err = unix.Fgetxattr(fd, name, buf)
+			return err
+		})
+		return n, err
+	})
+	return val, pathError("getxattr", p.name, err)
+}
+
+// Listxattr returns the names of the extended attributes in the kernel's order.
+func (p *Pin) Listxattr() ([]string, error) {
+	list, err := sized(func(buf []byte) (n int, err error) {
+		err = p.xattrVia(func(proc int, link string) (err error) {
+			n, err = listxattrat(proc, link, buf)
+			return err
+		}, func(path string) (err error) {
+			n, err = unix.Listxattr(path, buf)
+			return err
+		}, func(fd int) (err error) {
+			n, err = unix.Flistxattr(fd, buf)
+			return err
+		})
+		return n, err
+	})
+	var names []string
+	for len(list) > 0 {
+		name, rest, _ := bytes.Cut(list, []byte{0})
+		names = append(names, string(name))
+		list = rest
+	}
+	return names, pathError("listxattr", p.name, err)
+}
+
+// Setxattr creates or replaces an extended attribute.
+func (p *Pin) Setxattr(name string, value []byte) error {
+	err := p.xattrVia(func(proc int, link string) error {
+		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, name, value, 0)
+		return err
+	}, func(path string) error {
+		return unix.Setxattr(path, name, value, 0)
+	}, func(fd int) error {
+		return unix.Fsetxattr(fd, name, value, 0)
+	})
+	return pathError("setxattr", p.name, err)
+}
+
+// Removexattr removes an extended attribute (ENODATA if there is none).
+func (p *Pin) Removexattr(name string) error {
+	err := p.xattrVia(func(proc int, link string) error {
+		return removexattrat(proc, link, name)
+	}, func(path string) error {
+		return unix.Removexattr(path, name)
+	}, func(fd int) error {
+		return unix.Fremovexattr(fd, name)
+	})
+	return pathError("removexattr", p.name, err)
+}
+
+func xattrat(trap uintptr, dirfd int, path, name string, buf []byte, flags uint32) (int, error) {
+	pp, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return 0, err
+	}
+	np, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	args := xattrArgs{size: uint32(len(buf)), flags: flags}
+	// The kernel reads the address out of args, so the buffer must not move.
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	if len(buf) > 0 {
+		pinner.Pin(&buf[0])
+		args.value = uint64(uintptr(unsafe.Pointer(&buf[0])))
+	}
+	n, _, e := unix.Syscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), 0,
+		uintptr(unsafe.Pointer(np)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
+func listxattrat(dirfd int, path string, buf []byte) (int, error) {
+	pp, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return 0, err
+	}
+	var b unsafe.Pointer
+	if len(buf) > 0 {
+		b = unsafe.Pointer(&buf[0])
+	}
+	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), 0,
+		uintptr(b), uintptr(len(buf)), 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
+func removexattrat(dirfd int, path, name string) error {
+	pp, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	np, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return err
+	}
+	_, _, e := unix.Syscall6(unix.SYS_REMOVEXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), 0,
+		uintptr(unsafe.Pointer(np)), 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
