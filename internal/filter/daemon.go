@@ -21,7 +21,9 @@ func ParseDaemon(cfg Config, params DaemonRules) (*List, error) {
 	for _, step := range []func() error{
 		func() error { return p.text(&l.rules, params.Filter, &rule{flags: wordSplit}, m) },
 		func() error { return p.file(&l.rules, params.IncludeFrom, &rule{flags: include}, m|oldPrefixes|fatal) },
-		func() error { return p.text(&l.rules, params.Include, &rule{flags: include | wordSplit}, m|oldPrefixes) },
+		func() error {
+			return p.text(&l.rules, params.Include, &rule{flags: include | wordSplit}, m|oldPrefixes)
+		},
 		func() error { return p.file(&l.rules, params.ExcludeFrom, &rule{}, m|oldPrefixes|fatal) },
 		func() error { return p.text(&l.rules, params.Exclude, &rule{flags: wordSplit}, m|oldPrefixes) },
 	} {

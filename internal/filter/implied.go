@@ -29,11 +29,15 @@ type Implied struct {
 	parents map[string]bool // directories on the way to one, with --relative
 	trees   map[string]bool // directories whose contents are asked for
 	wild    []*rule         // those with wildcards
+	seen    map[string]bool // their patterns
 }
 
 // NewImplied returns an Implied to which nothing has been added.
 func NewImplied(cfg ImpliedConfig) *Implied {
-	return &Implied{cfg: cfg, leaves: map[string]bool{}, parents: map[string]bool{}, trees: map[string]bool{}}
+	return &Implied{
+		cfg: cfg, leaves: map[string]bool{}, parents: map[string]bool{}, trees: map[string]bool{},
+		seen: map[string]bool{},
+	}
 }
 
 // Add notes one source argument, or one name from --files-from, as it is sent
@@ -105,6 +109,11 @@ func (im *Implied) note(set map[string]bool, name string, isWild bool, f flags, 
 	for _, n := range []string{name, literalBrackets(name)} {
 		if n == "" {
 			continue
+		}
+		if key := n + suffix + (&rule{flags: f}).slash(); im.seen[key] {
+			continue
+		} else {
+			im.seen[key] = true
 		}
 		r := &rule{flags: f | include}
 		r.setPattern("/" + n + suffix)
