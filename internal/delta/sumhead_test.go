@@ -31,7 +31,10 @@ func TestSumSizes(t *testing.T) {
 		{104857600, 32, 0, 8, true, SumHead{10240, 10240, 8, 0}},
 		{104857600, 32, 0, 20, true, SumHead{10240, 10240, 16, 0}},
 		{104857600, 32, 0, 1, false, SumHead{10240, 10240, 1, 0}},
-	} _, tt := range tests {
+		{20000000000, 32, 0, 8, false, SumHead{152588, 131072, 4, 116736}},
+		{5000000000000, 32, 0, 16, false, SumHead{38146973, 131072, 6, 86016}},
+	}
+	for _, tt := range tests {
 		got, err := SumSizes(tt.size, SizeConfig{tt.protocol, tt.block, tt.digest, tt.full})
 		if err != nil || got != tt.want {
 			t.Errorf("%+v: %+v, %v", tt, got, err)
