@@ -1,0 +1,62 @@
+package report
+
+// InfoFlag is a kind of information that --info turns up or down. The order is
+// that of package options, whose levels convert to ours.
+type InfoFlag int
+
+// The kinds of information.
+const (
+	InfoBackup InfoFlag = iota
+	InfoCopy
+	InfoDel
+	InfoFlist
+	InfoMisc
+	InfoMount
+	InfoName
+	InfoNonreg
+	InfoProgress
+	InfoRemove
+	InfoSkip
+	InfoStats
+	InfoSwarm
+	InfoSymsafe
+	infoCount
+)
+
+// DebugFlag is a kind of debugging output.
+type DebugFlag int
+
+// The kinds of debugging output.
+const (
+	DebugACL DebugFlag = iota
+	DebugBackup
+	DebugBind
+	DebugChdir
+	DebugConnect
+	DebugCmd
+	DebugDel
+	DebugDeltasum
+	DebugDup
+	DebugExit
+	DebugFilter
+	DebugFlist
+	DebugFuzzy
+	DebugGenr
+	DebugHash
+	DebugHlink
+	DebugIconv
+	DebugIO
+	DebugNstr
+	DebugOwn
+	DebugProto
+	DebugRecv
+	DebugSend
+	DebugTime
+	debugCount
+)
+
+// InfoLevels holds the level of each InfoFlag.
+type InfoLevels [infoCount]uint8
+
+// DebugLevels holds the level of each DebugFlag.
+type DebugLevels [debugCount]uint8

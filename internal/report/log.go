@@ -1,0 +1,289 @@
+// Package report is where a run meets its user: messages, itemized lines,
+// progress and statistics, in rsync's formats. Nothing else prints.
+//
+// The engine's roles hold a Log each, made by As, so that a message can name
+// who speaks. On a client a message goes to standard output or standard error
+// and to the log file; on a server it travels to the client, unless --stderr
+// says otherwise. rsync 3.5.0 log.c.
+package report
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Code classifies a message; the numbers are those of the wire (rsync.h:enum
+// logcode).
+type Code uint8
+
+const (
+	None        Code = 0
+	ErrorXfer   Code = 1 // an error that makes the run end with code 23
+	Info        Code = 2
+	Error       Code = 3
+	Warning     Code = 4
+	ErrorSocket Code = 5
+	LogFile     Code = 6 // to the log file only
+	Client      Code = 7 // to the client only, never the log file
+	ErrorUTF8   Code = 8 // text in the wire's character set
+)
+
+// StderrMode is --stderr.
+type StderrMode uint8
+
+const (
+	StderrErrors StderrMode = iota // errors to our own stderr (default)
+	StderrAll
+	StderrClient // everything travels to the client
+)
+
+// Config says where messages go.
+type Config struct {
+	Server   bool
+	Daemon   bool // serving a module
+	Stderr   StderrMode
+	Quiet    bool
+	EightBit bool // -8: do not escape high bytes
+	Info     InfoLevels
+	Debug    DebugLevels
+	Out, Err io.Writer
+	// LogLine receives lines for the log file or syslog, without the time;
+	// nil for none.
+	LogLine func(code Code, text string)
+	// Convert converts a message from the wire's character set, for --iconv.
+	Convert func(string) string
+}
+
+// Log prints for one role. Its methods may be used by many goroutines.
+type Log struct {
+	*core
+	who string
+}
+
+type core struct {
+	cfg Config
+
+	mu           sync.Mutex
+	needsNewline bool
+	progress     *Progress
+
+	send      atomic.Pointer[func(code Code, text string) bool]
+	xferError atomic.Bool
+}
+
+// New returns the Log of a run that has not got a role yet.
+func New(cfg Config) *Log {
+	who := "client"
+	if cfg.Server {
+		who = "server"
+	}
+	return &Log{core: &core{cfg: cfg}, who: who}
+}
+
+// As returns a Log for a role: "sender", "generator", "receiver", "Receiver"
+// (receiving, before its roles start).
+func (l *Log) As(who string) *Log { return &Log{core: l.core, who: who} }
+
+// Who returns the role's name.
+func (l *Log) Who() string { return l.who }
+
+// Discard returns a Log that prints nothing.
+func Discard() *Log {
+	return New(Config{Out: io.Discard, Err: io.Discard, Quiet: true})
+}
+
+// SendTo makes a server's messages travel to the client: send reports whether
+// it took the message.
+func (l *Log) SendTo(send func(code Code, text string) bool) { l.send.Store(&send) }
+
+// Config returns the configuration, which callers must not change.
+func (l *Log) Config() *Config { return &l.cfg }
+
+// Info reports whether information of a kind is wanted at a level.
+func (l *Log) Info(f InfoFlag, level uint8) bool { return l.cfg.Info[f] >= level }
+
+// Debug reports whether debugging of a kind is wanted at a level.
+func (l *Log) Debug(f DebugFlag, level uint8) bool { return l.cfg.Debug[f] >= level }
+
+// XferError reports whether an ErrorXfer message was given.
+func (l *Log) XferError() bool { return l.xferError.Load() }
+
+// Printf gives a message. The text carries its own newline.
+func (l *Log) Printf(code Code, format string, args ...any) {
+	l.Write(code, fmt.Sprintf(format, args...))
+}
+
+// Syserr gives a message about a failed system call:
+// "rsync: [role] TEXT: REASON (ERRNO)".
+func (l *Log) Syserr(code Code, err error, format string, args ...any) {
+	l.Write(code, "rsync: ["+l.who+"] "+fmt.Sprintf(format, args...)+": "+Reason(err)+"\n")
+}
+
+// Reason returns the text of a system error with its number as rsync prints
+// it: "No such file or directory (2)".
+func Reason(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return fmt.Sprintf("%s (%d)", errnoText(errno), int(errno))
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "No such file or directory (2)"
+	case errors.Is(err, fs.ErrPermission):
+		return "Permission denied (13)"
+	case errors.Is(err, fs.ErrExist):
+		return "File exists (17)"
+	}
+	return err.Error()
+}
+
+// errnoText is strerror: as Go's text, but with the C library's capital.
+func errnoText(e syscall.Errno) string {
+	if s, ok := cErrors[e]; ok {
+		return s
+	}
+	s := e.Error()
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+		s = string(s[0]-32) + s[1:]
+	}
+	return s
+}
+
+// cErrors are the texts that differ from Go's by more than the first letter.
+var cErrors = map[syscall.Errno]string{
+	syscall.EIO:          "Input/output error",
+	syscall.ENXIO:        "No such device or address",
+	syscall.EXDEV:        "Invalid cross-device link",
+	syscall.ENOTTY:       "Inappropriate ioctl for device",
+	syscall.EOPNOTSUPP:   "Operation not supported",
+	syscall.ENAMETOOLONG: "File name too long",
+	syscall.EROFS:        "Read-only file system",
+	syscall.EDOM:         "Numerical argument out of domain",
+	syscall.ERANGE:       "Numerical result out of range",
+}
+
+// Write gives a message.
+func (l *Log) Write(code Code, text string) { l.write(code, text, false) }
+
+// FromPeer gives a message that the other side sent.
+func (l *Log) FromPeer(code Code, text string) { l.write(code, text, true) }
+
+func (l *Log) write(code Code, text string, fromPeer bool) {
+	switch code {
+	case None:
+		return
+	case ErrorSocket:
+		code = Error
+	case ErrorUTF8:
+		fromPeer, code = true, Error
+	}
+	if fromPeer && l.cfg.Convert != nil {
+		text = l.cfg.Convert(text)
+	}
+	cfg := &l.cfg
+	if cfg.Stderr == StderrAll && cfg.Daemon && code != Client {
+		code = LogFile
+	}
+	if code == Client {
+		code = Info
+	} else {
+		if cfg.LogLine != nil {
+			cfg.LogLine(code, text)
+		}
+		if code == LogFile {
+			return
+		}
+	}
+	if code == ErrorXfer {
+		l.xferError.Store(true)
+	}
+	if code == Info && cfg.Quiet {
+		return
+	}
+	toErr := code != Info
+	if cfg.Server && cfg.Stderr != StderrAll && !(cfg.Stderr == StderrErrors && toErr && !cfg.Daemon) {
+		if send := l.send.Load(); send != nil && (*send)(code, text) {
+			return
+		}
+		if cfg.Daemon {
+			return
+		}
+		toErr = true
+	}
+	l.print(toErr || cfg.Stderr == StderrAll, text)
+}
+
+func (c *core) print(toErr bool, text string) {
+	w := c.cfg.Out
+	if toErr {
+		w = c.cfg.Err
+	}
+	if w == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b strings.Builder
+	if c.needsNewline {
+		b.WriteByte('\n')
+		c.needsNewline = false
+	}
+	end := ""
+	if n := len(text); n > 0 && (text[n-1] == '\n' || text[n-1] == '\r') {
+		end, text = text[n-1:], text[:n-1]
+	}
+	if strings.HasPrefix(text, "\r") {
+		b.WriteByte('\r')
+		text = text[1:]
+	}
+	escape(&b, text, !c.cfg.EightBit, false)
+	b.WriteString(end)
+	io.WriteString(w, b.String())
+}
+
+// escape writes text with control characters as \#ooo, and, when all is set,
+// everything that is not printable ASCII. A literal \#ddd is made
+// recognizable by escaping its backslash. rsync 3.5.0 log.c:filtered_fwrite.
+func escape(b *strings.Builder, text string, all, c1 bool) {
+	digit := func(i int) bool { return text[i] >= '0' && text[i] <= '9' }
+	for i := 0; i < len(text); i++ {
+		ch := text[i]
+		looksEscaped := ch == '\\' && i+4 < len(text) && text[i+1] == '#' && digit(i+2) && digit(i+3) && digit(i+4)
+		if looksEscaped || ch != '\t' && (ch < ' ' || all && ch >= 0x7F || c1 && ch >= 0x80 && ch <= 0x9F) {
+			fmt.Fprintf(b, "\\#%03o", ch)
+			continue
+		}
+		b.WriteByte(ch)
+	}
+}
+
+// EscapeLog returns text as it stands in a log file: C0 and C1 control
+// characters escaped, a trailing newline kept.
+func EscapeLog(text string) string {
+	end := ""
+	if n := len(text); n > 0 && (text[n-1] == '\n' || text[n-1] == '\r') {
+		end, text = text[n-1:], text[:n-1]
+	}
+	var b strings.Builder
+	escape(&b, text, false, true)
+	return b.String() + end
+}
+
+// FileLogger returns a Config.LogLine that writes rsync's log file lines:
+// "2026/11/23 12:00:00 [PID] TEXT".
+func FileLogger(w io.Writer, pid int, now func() time.Time) func(Code, string) {
+	var mu sync.Mutex
+	return func(_ Code, text string) {
+		line := fmt.Sprintf("%s [%d] %s", TimeString(now()), pid, EscapeLog(text))
+		mu.Lock()
+		defer mu.Unlock()
+		io.WriteString(w, line)
+	}
+}

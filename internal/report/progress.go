@@ -1,0 +1,180 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const progressHistory = 5
+
+type progressPoint struct {
+	at  time.Time
+	ofs int64
+}
+
+// Progress draws --progress lines. One goroutine uses it.
+// rsync 3.5.0 progress.c.
+type Progress struct {
+	log   *Log
+	human int
+	now   func() time.Time
+	// Foreground reports whether we may write to the terminal; nil is yes.
+	Foreground func() bool
+
+	start  progressPoint
+	hist   [progressHistory]progressPoint
+	newest int
+	oldest int
+	width  int // of the last line end, for --info=progress2
+
+	// What the end of a line shows.
+	Index     int // of the current file among all
+	Known     int // files known so far
+	Complete  bool
+	Xferred   int
+	XferSize  int64 // --info=progress2: bytes of the files so far
+	TotalSize int64
+}
+
+// NewProgress returns a Progress that prints through l.
+func NewProgress(l *Log, human int, now func() time.Time) *Progress {
+	p := &Progress{log: l, human: human, now: now}
+	if !l.Info(InfoProgress, 1) {
+		p.start.at = now()
+	}
+	return p
+}
+
+// Show draws a moment in the middle of a file, at most once a second.
+func (p *Progress) Show(ofs, size int64) {
+	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
+		return
+	}
+	now := p.now()
+	if p.log.Info(InfoProgress, 2) {
+		ofs = p.XferSize - size + ofs
+		size = p.TotalSize
+	}
+	if p.start.at.IsZero() {
+		if !p.hist[p.newest].at.IsZero() && now.Sub(p.hist[p.newest].at) <= 1500*time.Millisecond {
+			p.start = progressPoint{p.hist[p.newest].at, 0}
+		} else {
+			p.start = progressPoint{now, ofs}
+		}
+		for i := range p.hist {
+			p.hist[i] = p.start
+		}
+	} else {
+		if now.Sub(p.hist[p.newest].at) < time.Second {
+			return
+		}
+		p.newest = p.oldest
+		p.oldest = (p.oldest + 1) % progressHistory
+		p.hist[p.newest] = progressPoint{now, ofs}
+	}
+	if p.Foreground != nil && !p.Foreground() {
+		return
+	}
+	p.draw(ofs, size, now, false)
+}
+
+// End draws the end of a file.
+func (p *Progress) End(size int64) {
+	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
+		return
+	}
+	if p.log.Info(InfoProgress, 2) {
+		p.draw(p.XferSize, p.TotalSize, p.now(), true)
+		return
+	}
+	p.draw(size, size, p.now(), true)
+	p.start = progressPoint{}
+}
+
+func (p *Progress) draw(ofs, size int64, now time.Time, last bool) {
+	eol := "  "
+	var rate, remain float64
+	newline := last
+	ms := func(from time.Time) float64 {
+		if d := now.Sub(from).Milliseconds(); d > 0 {
+			return float64(d)
+		}
+		return 1
+	}
+	if last {
+		kind := "ir"
+		if p.Complete {
+			kind = "to"
+		}
+		eol = fmt.Sprintf(" (xfr#%d, %s-chk=%d/%d)", p.Xferred, kind, p.Known-p.Index-1, p.Known)
+		if p.log.Info(InfoProgress, 2) {
+			if pad := p.width - len(eol); pad > 0 {
+				eol += strings.Repeat(" ", pad)
+			} else {
+				p.width = len(eol)
+			}
+			newline = false
+		} else {
+			eol += "\n"
+		}
+		d := 1.0
+		if !p.start.at.IsZero() {
+			d = ms(p.start.at)
+		}
+		rate = float64(ofs-p.start.ofs) * 1000 / d / 1024
+		remain = d / 1000
+	} else {
+		d := ms(p.hist[p.oldest].at)
+		rate = float64(ofs-p.hist[p.oldest].ofs) * 1000 / d / 1024
+		if rate != 0 {
+			remain = float64(size-ofs) / rate / 1000
+		}
+	}
+	units := "kB/s"
+	switch {
+	case rate > 1024*1024:
+		rate, units = rate/1024/1024, "GB/s"
+	case rate > 1024:
+		rate, units = rate/1024, "MB/s"
+	}
+	left := "  ??:??:??"
+	if remain >= 0 && remain <= 9999*3600 {
+		left = fmt.Sprintf("%4d:%02d:%02d", int(remain/3600), int(remain/60)%60, int(remain)%60)
+	}
+	pct := 100
+	if ofs != size && size != 0 {
+		pct = int(100 * float64(ofs) / float64(size))
+	}
+	p.log.ClearNewline()
+	p.log.Printf(Client, "\r%15s %3d%% %7.2f%s %s%s", Number(ofs, p.human), pct, rate, units, left, eol)
+	if !newline && !p.log.cfg.Quiet {
+		p.log.NeedNewline()
+	}
+}
+
+// NeedNewline tells that the terminal's line is not finished: the next
+// message starts on a new one.
+func (l *Log) NeedNewline() {
+	l.mu.Lock()
+	l.needsNewline = true
+	l.mu.Unlock()
+}
+
+// ClearNewline takes NeedNewline back.
+func (l *Log) ClearNewline() {
+	l.mu.Lock()
+	l.needsNewline = false
+	l.mu.Unlock()
+}
+
+// FinishLine ends an unfinished line.
+func (l *Log) FinishLine() {
+	l.mu.Lock()
+	need := l.needsNewline
+	l.needsNewline = false
+	l.mu.Unlock()
+	if need && l.cfg.Out != nil {
+		fmt.Fprintln(l.cfg.Out)
+	}
+}

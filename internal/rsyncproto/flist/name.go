@@ -1,0 +1,92 @@
+package flist
+
+import (
+	"strings"
+)
+
+// CleanName removes empty and "." components and trailing slashes; an empty
+// result becomes ".". It reports false if a ".." component is left.
+// rsync 3.5.0 util1.c:clean_fname.
+func CleanName(name string) (clean string, ok bool) {
+	if isClean(name) {
+		return name, true
+	}
+	ok = true
+	abs := strings.HasPrefix(name, "/")
+	parts := strings.Split(name, "/")
+	keep := parts[:0]
+	for _, p := range parts {
+		switch p {
+		case "", ".":
+			continue
+		case "..":
+			ok = false
+		}
+		keep = append(keep, p)
+	}
+	clean = strings.Join(keep, "/")
+	switch {
+	case abs:
+		clean = "/" + clean
+	case clean == "":
+		clean = "."
+	}
+	return clean, ok
+}
+
+// isClean is the quick test for names that CleanName would not touch.
+func isClean(name string) bool {
+	if name == "" || name == "." || name[0] == '.' {
+		return name == "."
+	}
+	for i := 0; i < len(name); i++ {
+		if name[i] == '/' && (i+1 == len(name) || name[i+1] == '/' || name[i+1] == '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// Sanitize makes a path safe to use below a root: leading slashes go, and
+// ".." cannot climb above depth components from the root. keepDot leaves "."
+// components ("/./" marks of --relative). A path that becomes empty is ".".
+// rsync 3.5.0 util1.c:sanitize_path.
+func Sanitize(path string, depth int, keepDot bool) string {
+	path = strings.TrimLeft(path, "/")
+	trailing := strings.HasSuffix(path, "/")
+	var out []string
+	level := depth
+	for _, p := range strings.Split(path, "/") {
+		switch p {
+		case "":
+			continue
+		case ".":
+			if keepDot && len(out) > 0 {
+				out = append(out, p)
+			}
+			continue
+		case "..":
+			n := len(out)
+			for n > 0 && out[n-1] == "." {
+				n--
+			}
+			if n > 0 && out[n-1] != ".." {
+				out = out[:n-1]
+				continue
+			}
+			if level <= 0 {
+				continue
+			}
+			level--
+		}
+		out = append(out, p)
+	}
+	s := strings.Join(out, "/")
+	if s == "" {
+		return "."
+	}
+	if trailing {
+		s += "/"
+	}
+	return s
+}

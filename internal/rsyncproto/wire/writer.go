@@ -1,0 +1,259 @@
+package wire
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// frameSize is the largest data frame written: it fits the pipe and socket
+// buffers of the peer in few system calls.
+const frameSize = 32 << 10
+
+// Writer writes one direction of a connection. One goroutine owns the data;
+// Msg may be called by any goroutine and never blocks on the peer.
+type Writer struct {
+	// Protocol selects between the old and the new integer encodings.
+	Protocol int
+	// Tee receives a copy of all data before multiplexing, for --write-batch.
+	Tee io.Writer
+
+	mu  sync.Mutex // held while writing to dst and around buf
+	dst io.Writer
+	buf []byte // header room, then the data of the frame being built
+	mux bool
+	err error
+
+	qmu   sync.Mutex
+	queue []byte // finished message frames
+	wake  chan struct{}
+
+	total atomic.Int64
+	eager atomic.Bool
+}
+
+// NewWriter returns a Writer of the raw, not multiplexed, stream.
+func NewWriter(dst io.Writer) *Writer {
+	w := &Writer{dst: dst, buf: make([]byte, 4, frameSize+4), wake: make(chan struct{}, 1)}
+	return w
+}
+
+// StartMux flushes and switches to the multiplexed stream.
+func (w *Writer) StartMux() {
+	w.Flush()
+	w.mu.Lock()
+	w.mux = true
+	w.mu.Unlock()
+}
+
+// Muxed reports whether the stream is multiplexed.
+func (w *Writer) Muxed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mux
+}
+
+// Total returns the bytes written to the underlying stream, frame headers
+// included. Safe for concurrent use.
+func (w *Writer) Total() int64 { return w.total.Load() }
+
+// Count adds n to Total for bytes that travelled beside the stream (a local
+// copy by reference).
+func (w *Writer) Count(n int64) { w.total.Add(n) }
+
+// Err returns the first error of the stream.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// SetEager tells whether the peer is known to be waiting: while it is, EndItem
+// flushes.
+func (w *Writer) SetEager(on bool) { w.eager.Store(on) }
+
+// EndItem marks a point where the peer can go on with what was written.
+func (w *Writer) EndItem() {
+	if w.eager.Load() {
+		w.Flush()
+	}
+}
+
+// emit writes the frame under construction and the queued messages. Called
+// with mu held.
+func (w *Writer) emit() {
+	if len(w.buf) > 4 {
+		p := w.buf[4:]
+		if w.mux {
+			binary.LittleEndian.PutUint32(w.buf, uint32(mplexBase+int(MsgData))<<24|uint32(len(p)))
+			p = w.buf
+		}
+		w.write(p)
+		w.buf = w.buf[:4]
+	}
+	w.emitQueue()
+}
+
+func (w *Writer) emitQueue() {
+	if !w.mux {
+		return
+	}
+	w.qmu.Lock()
+	q := w.queue
+	w.queue = nil
+	w.qmu.Unlock()
+	if len(q) > 0 {
+		w.write(q)
+	}
+}
+
+func (w *Writer) write(p []byte) {
+	if w.err != nil {
+		return
+	}
+	n, err := w.dst.Write(p)
+	w.total.Add(int64(n))
+	if err != nil {
+		w.err = err
+	}
+}
+
+// Flush writes everything buffered and queued.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.emit()
+	return w.err
+}
+
+// Write implements io.Writer on the data of the stream.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(p)
+	if w.Tee != nil {
+		if _, err := w.Tee.Write(p); err != nil && w.err == nil {
+			w.err = err
+		}
+	}
+	for len(p) > 0 {
+		if w.err != nil {
+			return 0, w.err
+		}
+		k := copy(w.buf[len(w.buf):cap(w.buf)], p)
+		w.buf = w.buf[:len(w.buf)+k]
+		p = p[k:]
+		if len(w.buf) == cap(w.buf) {
+			w.emit()
+		}
+	}
+	return n, w.err
+}
+
+// Msg queues a message frame; it is sent with the next flush or by Pump.
+// Before StartMux messages are kept.
+func (w *Writer) Msg(code Msg, payload []byte) {
+	w.qmu.Lock()
+	for first := true; first || len(payload) > 0; first = false {
+		k := min(len(payload), maxMsgLen)
+		w.queue = binary.LittleEndian.AppendUint32(w.queue, uint32(mplexBase+int(code))<<24|uint32(k))
+		w.queue = append(w.queue, payload[:k]...)
+		payload = payload[k:]
+	}
+	w.qmu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// MsgInt queues a message of one 32-bit integer.
+func (w *Writer) MsgInt(code Msg, v int32) {
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], uint32(v))
+	w.Msg(code, b[:])
+}
+
+// Wake returns the channel that is signalled when a message was queued.
+func (w *Writer) Wake() <-chan struct{} { return w.wake }
+
+// KeepAlive writes an empty data frame if the owner is not in the middle of a
+// write to the peer (io.c:maybe_send_keepalive, protocol 31).
+func (w *Writer) KeepAlive() {
+	if !w.mu.TryLock() {
+		return
+	}
+	defer w.mu.Unlock()
+	if !w.mux {
+		return
+	}
+	w.emit()
+	if w.Protocol >= 31 {
+		w.write([]byte{0, 0, 0, mplexBase})
+	} else if w.Protocol == 30 {
+		w.write([]byte{0, 0, 0, mplexBase + byte(MsgNoop)})
+	}
+}
+
+// Byte writes one byte.
+func (w *Writer) Byte(b byte) { w.Write([]byte{b}) }
+
+// Short writes 16 bits, little-endian.
+func (w *Writer) Short(v uint16) { w.Write([]byte{byte(v), byte(v >> 8)}) }
+
+// Int writes 32 bits, little-endian.
+func (w *Writer) Int(v int32) {
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], uint32(v))
+	w.Write(b[:])
+}
+
+// Long writes the 64-bit integer of protocols below 30.
+func (w *Writer) Long(v int64) {
+	var b [12]byte
+	w.Write(AppendLong(b[:0], v))
+}
+
+// Varint writes 32 bits in one to five bytes (io.c:write_varint).
+func (w *Writer) Varint(v int32) {
+	var b [8]byte
+	w.Write(AppendVarint(b[:0], v))
+}
+
+// Varlong writes 64 bits in minBytes to nine bytes (io.c:write_varlong).
+func (w *Writer) Varlong(v int64, minBytes int) {
+	var b [16]byte
+	w.Write(AppendVarlong(b[:0], v, minBytes))
+}
+
+// Varint30 writes a Varint, an Int below protocol 30.
+func (w *Writer) Varint30(v int32) {
+	if w.Protocol < 30 {
+		w.Int(v)
+	} else {
+		w.Varint(v)
+	}
+}
+
+// Varlong30 writes a Varlong, a Long below protocol 30.
+func (w *Writer) Varlong30(v int64, minBytes int) {
+	if w.Protocol < 30 {
+		w.Long(v)
+	} else {
+		w.Varlong(v, minBytes)
+	}
+}
+
+// Vstring writes a string with a one- or two-byte length (io.c:write_vstring).
+// The string is cut at 32767 bytes, which no caller comes near.
+func (w *Writer) Vstring(s string) {
+	if len(s) > 0x7FFF {
+		s = s[:0x7FFF]
+	}
+	if len(s) > 0x7F {
+		w.Byte(byte(len(s)>>8) | 0x80)
+	}
+	w.Byte(byte(len(s)))
+	io.WriteString(w, s)
+}
