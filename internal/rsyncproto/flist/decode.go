@@ -538,4 +538,3 @@ func (d *Decoder) IDLists() error {
 func BadListError(f *File) error {
 	return exitcode.New(exitcode.Unsupported, "ABORTING due to invalid path from sender: %s/%s", f.Dir, f.Base)
 }
-

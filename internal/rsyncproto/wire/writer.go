@@ -21,9 +21,11 @@ type Writer struct {
 
 	mu  sync.Mutex // held while writing to dst and around buf
 	dst io.Writer
-	buf []byte // header room, then the data of the frame being built
-	mux bool
-	err error
+	buf []byte // frames, the last of which is being built
+	// frame is where the header of the frame being built lies, -1 for none
+	frame int
+	mux   bool
+	err   error
 
 	qmu   sync.Mutex
 	queue []byte // finished message frames
@@ -35,7 +37,7 @@ type Writer struct {
 
 // NewWriter returns a Writer of the raw, not multiplexed, stream.
 func NewWriter(dst io.Writer) *Writer {
-	w := &Writer{dst: dst, buf: make([]byte, 4, frameSize+4), wake: make(chan struct{}, 1)}
+	w := &Writer{dst: dst, buf: make([]byte, 0, frameSize+4096), frame: -1, wake: make(chan struct{}, 1)}
 	return w
 }
 
@@ -80,31 +82,29 @@ func (w *Writer) EndItem() {
 	}
 }
 
-// emit writes the frame under construction and the queued messages. Called
-// with mu held.
-func (w *Writer) emit() {
-	if len(w.buf) > 4 {
-		p := w.buf[4:]
-		if w.mux {
-			binary.LittleEndian.PutUint32(w.buf, uint32(mplexBase+int(MsgData))<<24|uint32(len(p)))
-			p = w.buf
-		}
-		w.write(p)
-		w.buf = w.buf[:4]
+// seal fills in the header of the frame under construction. Called with mu
+// held.
+func (w *Writer) seal() {
+	if w.frame >= 0 {
+		n := len(w.buf) - w.frame - 4
+		binary.LittleEndian.PutUint32(w.buf[w.frame:], uint32(mplexBase+int(MsgData))<<24|uint32(n))
+		w.frame = -1
 	}
-	w.emitQueue()
 }
 
-func (w *Writer) emitQueue() {
-	if !w.mux {
-		return
+// emit writes all frames built so far and the queued messages. Called with mu
+// held.
+func (w *Writer) emit() {
+	w.seal()
+	if w.mux {
+		w.qmu.Lock()
+		w.buf = append(w.buf, w.queue...)
+		w.queue = w.queue[:0]
+		w.qmu.Unlock()
 	}
-	w.qmu.Lock()
-	q := w.queue
-	w.queue = nil
-	w.qmu.Unlock()
-	if len(q) > 0 {
-		w.write(q)
+	if len(w.buf) > 0 {
+		w.write(w.buf)
+		w.buf = w.buf[:0]
 	}
 }
 
@@ -141,26 +141,55 @@ func (w *Writer) Write(p []byte) (int, error) {
 		if w.err != nil {
 			return 0, w.err
 		}
-		k := copy(w.buf[len(w.buf):cap(w.buf)], p)
-		w.buf = w.buf[:len(w.buf)+k]
+		if w.mux && w.frame < 0 {
+			if len(w.buf)+4 >= frameSize {
+				w.emit()
+			}
+			w.frame = len(w.buf)
+			w.buf = append(w.buf, 0, 0, 0, 0)
+		}
+		k := min(len(p), max(0, frameSize-len(w.buf)))
+		w.buf = append(w.buf, p[:k]...)
 		p = p[k:]
-		if len(w.buf) == cap(w.buf) {
+		if len(w.buf) >= frameSize {
 			w.emit()
 		}
 	}
 	return n, w.err
 }
 
+// MsgInOrder writes a message frame between the data written before and after
+// it. Only the owner of the data may call it; it blocks like Write. Before
+// StartMux it is the same as Msg.
+func (w *Writer) MsgInOrder(code Msg, payload []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.mux {
+		w.Msg(code, payload)
+		return
+	}
+	w.seal()
+	w.buf = appendMsg(w.buf, code, payload)
+	if len(w.buf) >= frameSize {
+		w.emit()
+	}
+}
+
+func appendMsg(b []byte, code Msg, payload []byte) []byte {
+	for first := true; first || len(payload) > 0; first = false {
+		k := min(len(payload), maxMsgLen)
+		b = binary.LittleEndian.AppendUint32(b, uint32(mplexBase+int(code))<<24|uint32(k))
+		b = append(b, payload[:k]...)
+		payload = payload[k:]
+	}
+	return b
+}
+
 // Msg queues a message frame; it is sent with the next flush or by Pump.
 // Before StartMux messages are kept.
 func (w *Writer) Msg(code Msg, payload []byte) {
 	w.qmu.Lock()
-	for first := true; first || len(payload) > 0; first = false {
-		k := min(len(payload), maxMsgLen)
-		w.queue = binary.LittleEndian.AppendUint32(w.queue, uint32(mplexBase+int(code))<<24|uint32(k))
-		w.queue = append(w.queue, payload[:k]...)
-		payload = payload[k:]
-	}
+	w.queue = appendMsg(w.queue, code, payload)
 	w.qmu.Unlock()
 	select {
 	case w.wake <- struct{}{}:
