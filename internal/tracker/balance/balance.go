@@ -1,0 +1,227 @@
+// Package balance decides which volunteer gets a customer. It is pure: no
+// clock, no locks, no I/O; time and randomness are arguments. The central host
+// and the simulator (internal/tracker/sim) run the same code.
+//
+// The model of one volunteer is the work that stands before a new customer,
+// in bytes, over the bytes per second that are left for customers:
+//
+//	outstanding  what the host redirected there and was not served yet
+//	           - what was served since the last announce, by the model
+//	available    uplink - traffic to peers - customers that came by themselves
+//	cost(request) = (outstanding + request) / available        in seconds
+//
+// Every announce corrects the model with the measured total of bytes served.
+// Of two holders drawn at random in proportion to what they have available,
+// the cheaper gets the customer (Mitzenmacher, "The Power of Two Choices in
+// Randomized Load Balancing", 2001): near the optimum without sending
+// everyone to the momentarily best one, which matters as soon as several
+// hosts decide on knowledge that is a second old.
+package balance
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// DefaultCapacity stands in for an uplink that was not announced: 100 Mbit/s.
+	DefaultCapacity = 100e6 / 8
+	// minShare of the uplink is always counted as available, however busy a
+	// volunteer says it is, so that a cost stays finite and comparable.
+	minShare = 0.05
+	// fade is the time constant with which announced rates are forgotten.
+	fade = 60 * time.Second
+	// forget is the time constant with which redirected bytes that nobody
+	// fetched (aborted, served from a cache) leave the account.
+	forget = 5 * time.Minute
+	// onTheWay is how long a redirected customer may take to arrive: what was
+	// issued within it stays outstanding even if the volunteer saw nobody.
+	onTheWay = 2 * time.Second
+)
+
+// State is what the host knows about the load of one volunteer. The zero value
+// is a volunteer that never announced; use Announce before Choose.
+type State struct {
+	Capacity float64 // uplink, bytes per second; 0: unknown
+	Syncing  bool
+	// Failed is set when a probe failed, until one succeeds.
+	Failed bool
+	// Interval is the announce interval given to the volunteer.
+	Interval time.Duration
+
+	announced   time.Time // of the last announce
+	served      int64     // its total of bytes to customers
+	peerRate    float64   // bytes per second, as announced
+	foreignRate float64   // customers that were not redirected by hosts
+	measured    float64   // outstanding bytes at the last announce
+	outstanding float64   // bytes, as of at
+	at          time.Time
+	issued      float64 // bytes issued since the last announce
+	recent      float64 // of those, within onTheWay
+	recentAt    time.Time
+}
+
+// Load is the announced part; see content.Load for the units.
+type Load struct {
+	Customers    int
+	CustomerRate int64
+	PeerRate     int64
+	Syncing      bool
+	Uplink       int64
+	Served       int64
+}
+
+// Issue records that a customer was redirected for the given bytes.
+func (s *State) Issue(bytes int64, now time.Time) {
+	if bytes <= 0 {
+		return
+	}
+	s.settle(now)
+	s.outstanding += float64(bytes)
+	s.issued += float64(bytes)
+	if now.Sub(s.recentAt) > onTheWay {
+		s.recent, s.recentAt = 0, now
+	}
+	s.recent += float64(bytes)
+}
+
+// Announce corrects the state with what the volunteer measured.
+func (s *State) Announce(l Load, now time.Time) {
+	first := s.announced.IsZero() || l.Served < s.served // new, or it restarted
+	delta := float64(l.Served - s.served)
+	if first {
+		delta = 0
+		s.measured = 0
+	}
+	s.settle(now)
+	pending := s.measured + s.issued
+	dt := now.Sub(s.announced).Seconds()
+	// Clamped from below: a restarted volunteer has dropped its customers.
+	s.measured = max(0, pending-delta)
+	if !first && dt > 0 {
+		s.measured *= math.Exp(-dt / forget.Seconds())
+		s.foreignRate = max(0, delta-pending) / dt
+	}
+	if l.Customers == 0 {
+		// Nobody is being served: only who is still on the way can be left.
+		s.measured = 0
+		if now.Sub(s.recentAt) <= onTheWay {
+			s.measured = s.recent
+		}
+	}
+	s.outstanding, s.at, s.issued = s.measured, now, 0
+	s.served, s.peerRate, s.announced = l.Served, float64(max(0, l.PeerRate)), now
+	s.Capacity, s.Syncing = float64(max(0, l.Uplink)), l.Syncing
+}
+
+// Announced returns the time of the last announce.
+func (s *State) Announced() time.Time { return s.announced }
+
+// settle drains the outstanding bytes by the model up to now.
+func (s *State) settle(now time.Time) {
+	s.outstanding = s.Outstanding(now)
+	if now.After(s.at) {
+		s.at = now
+	}
+}
+
+// Outstanding returns the bytes that redirected customers still have to get.
+func (s *State) Outstanding(now time.Time) float64 {
+	dt := now.Sub(s.at).Seconds()
+	if dt <= 0 {
+		return s.outstanding
+	}
+	return max(0, s.outstanding-dt*s.Available(now))
+}
+
+// Available returns the bytes per second that are left for redirected customers.
+func (s *State) Available(now time.Time) float64 {
+	c := s.Capacity
+	if c <= 0 {
+		c = DefaultCapacity
+	}
+	f := math.Exp(-max(0, now.Sub(s.announced).Seconds()) / fade.Seconds())
+	return max(minShare*c, c-f*(s.peerRate+s.foreignRate))
+}
+
+// Cost returns the seconds until a request for bytes would be served.
+func (s *State) Cost(bytes int64, now time.Time) float64 {
+	return (s.Outstanding(now) + float64(bytes)) / s.Available(now)
+}
+
+// Late reports whether two announces are missing.
+func (s *State) Late(now time.Time) bool {
+	return s.announced.IsZero() || s.Interval > 0 && now.Sub(s.announced) > 2*s.Interval
+}
+
+// Utilization returns the share of the uplink in use by the model, 0 to 1.
+func (s *State) Utilization(now time.Time) float64 {
+	c := s.Capacity
+	if c <= 0 {
+		c = DefaultCapacity
+	}
+	a := s.Available(now)
+	used := c - a
+	// The model serves at full rate while anything is outstanding.
+	used += min(a, s.Outstanding(now)/max(1, s.Interval.Seconds()))
+	return min(1, used/c)
+}
+
+// Eligible reports whether the volunteer may get customers at all.
+func (s *State) Eligible(now time.Time) bool { return !s.Failed && !s.Late(now) }
+
+// Choices is how many holders are drawn and compared.
+const Choices = 2
+
+// Choose returns the index of the holder that gets a request for bytes. ok is
+// false when no holder is eligible. Holders that synchronize are considered
+// only when all others are ineligible. Choose changes nothing: call Issue on
+// the chosen one.
+func Choose(bytes int64, holders []*State, now time.Time, rnd *rand.Rand) (choice int, ok bool) {
+	for _, syncing := range [2]bool{false, true} {
+		var total float64
+		n := 0
+		for _, h := range holders {
+			if h.Syncing == syncing && h.Eligible(now) {
+				total += h.Available(now)
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		best, bestCost := -1, 0.0
+		for range min(Choices, n) {
+			i := draw(holders, syncing, best, total, now, rnd)
+			if i < 0 {
+				break
+			}
+			if c := holders[i].Cost(bytes, now); best < 0 || c < bestCost {
+				best, bestCost = i, c
+			}
+		}
+		return best, true
+	}
+	return -1, false
+}
+
+// draw picks an eligible holder other than not, weighted by what it has
+// available; total is the sum of the weights of all eligible ones.
+func draw(holders []*State, syncing bool, not int, total float64, now time.Time, rnd *rand.Rand) int {
+	if not >= 0 {
+		total -= holders[not].Available(now)
+	}
+	x := rnd.Float64() * total
+	last := -1
+	for i, h := range holders {
+		if i == not || h.Syncing != syncing || !h.Eligible(now) {
+			continue
+		}
+		last = i
+		if x -= h.Available(now); x < 0 {
+			break
+		}
+	}
+	return last
+}

@@ -1,0 +1,5 @@
+package web
+
+import "html/template"
+
+var page = template.Must(template.New("x").Parse("x"))
