@@ -13,8 +13,9 @@ type Env struct {
 
 	// For ParseServer.
 
-	Daemon   bool // the arguments were sent to a daemon
-	Secluded bool // argv includes the arguments that came over the connection
+	Daemon   bool    // the arguments were sent to a daemon
+	Refuse   *Refuse // what the daemon's module refuses
+	Secluded bool    // argv includes the arguments that came over the connection
 }
 
 func (e Env) getenv(name string) string {

@@ -51,6 +51,7 @@ const (
 	ActionDebugHelp          // --debug=help
 	ActionDaemon             // --daemon: see Options.Daemon
 	ActionDaemonHelp         // --daemon --help
+	ActionExec               // ~/.popt has an exec line for it: see Options.ExecArgv
 )
 
 // Choice is an option with three states.
@@ -198,6 +199,8 @@ type Options struct {
 	Server bool           // --server
 	Sender bool           // --sender: this server sends
 	Daemon *DaemonOptions // with ActionDaemon
+	// ExecArgv is the command to run in place of this one, with ActionExec.
+	ExecArgv []string
 
 	// CapabilityString is what a client put behind -e in a server's
 	// arguments, such as ".iLsfxCIvu". Empty on a client.
@@ -361,7 +364,8 @@ type Options struct {
 	Progress       bool
 	HumanReadable  int // 0: none, 1: digit grouping, 2: units of 1000, 3: of 1024
 	ItemizeChanges int
-	OutFormat      string // final: with what -i and -v imply; empty: no lines
+	OutFormat      string // final: with what -i and -v imply
+	OutFormatSet   bool   // lines are printed, by OutFormat
 	LogFile        string
 	LogFileFormat  string
 	Outbuf         OutbufMode
@@ -376,7 +380,8 @@ type Options struct {
 
 	Swarm SwarmOptions
 
-	told told // what the server is told, beyond the fields above
+	used []*row // in the order of the command line
+	told told   // what the server is told, beyond the fields above
 }
 
 // told keeps what the arguments for a server depend on beside the meaning of
@@ -388,6 +393,10 @@ type told struct {
 	windowSet      bool   // --modify-window, whatever the value
 	maxAllocArg    string // as given
 	partialDefault bool   // PartialDir is not the user's choice
+	usermap        bool   // given, even if empty; the next two as well
+	groupmap       bool
+	tempDir        bool
+	info           *flagSet
 }
 
 // DaemonOptions are the options of prsync --daemon.
@@ -414,6 +423,7 @@ type DaemonOptions struct {
 func New() *Options {
 	return &Options{
 		IncRecursive:  true,
+		ImpliedDirs:   true,
 		MaxSize:       -1,
 		MinSize:       -1,
 		MaxDelete:     -1,
