@@ -45,6 +45,8 @@ type Config struct {
 	Dir string
 	// EOLNulls is --from0: rules in files end with a NUL, not with a line.
 	EOLNulls bool
+	// Protocol is the version that --protocol asks for; 0 for the newest.
+	Protocol int
 	// DeleteExcluded is --delete-excluded: plain rules hide on the sender
 	// and no longer protect on the receiver.
 	DeleteExcluded bool
@@ -73,7 +75,7 @@ type List struct {
 	rules ruleList
 	slots []slot
 	cvs   ruleList
-	// protocol is what Send or Recv negotiated; the newest before that.
+	// protocol is what Send or Recv negotiated; cfg.Protocol before that.
 	protocol  int
 	cvsLoaded bool
 	perDirs   int // how often PerDirFilter was added
@@ -86,7 +88,10 @@ func New(cfg Config) *List {
 	if cfg.Who == "" {
 		cfg.Who = "client"
 	}
-	return &List{cfg: cfg, protocol: 32, cvs: ruleList{label: " [global CVS]"}}
+	if cfg.Protocol == 0 {
+		cfg.Protocol = newestProtocol
+	}
+	return &List{cfg: cfg, protocol: cfg.Protocol, cvs: ruleList{label: " [global CVS]"}}
 }
 
 // Clone returns a copy that can be given other rules. A local transfer takes

@@ -8,6 +8,9 @@ import (
 	"github.com/prsync/prsync/internal/exitcode"
 )
 
+// newestProtocol is the protocol of rsync 3.5.0.
+const newestProtocol = 32
+
 // Session is what both ends have agreed on when rules are exchanged.
 type Session struct {
 	Sender   bool // this end sends files
