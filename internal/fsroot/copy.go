@@ -134,9 +134,13 @@ func PunchHole(f *os.File, off, n int64) error {
 			return pathError("fallocate", f.Name(), err)
 		}
 	}
+	return writeZeros(f, off, n)
+}
+
+func writeZeros(f *os.File, off, n int64) error {
 	zeros := make([]byte, min(n, copyBuffer))
 	for n > 0 {
-		m, err := f.WriteAt(zeros[:min(n, int64(len(zeros)))], off)
+		m, err := f.WriteAt(zeros[:min(n, copyBuffer)], off)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -12,16 +13,17 @@ import (
 // NumericIDs is how names take part in the mapping of ids.
 type NumericIDs int8
 
-// Names are used; by number only at this end since the other sends none; names
-// come but are ignored (rsync 3.5.0 options.c: numeric_ids).
+// Names are used; or only numbers, since the other end sends no names; or names
+// come and are ignored (rsync 3.5.0 options.c: numeric_ids).
 const (
-	UseNames      NumericIDs = 0
-	NumericOnly   NumericIDs = 1
-	IgnoreNames   NumericIDs = -1
-	rootName                 = "root"
-	fullIDRange              = 1<<32 - 1
-	mapNumberSet             = "0123456789"
-	mapPatternSet            = "*[?"
+	UseNames    NumericIDs = 0
+	NumericOnly NumericIDs = 1
+	IgnoreNames NumericIDs = -1
+)
+
+const (
+	digits      = "0123456789"
+	wildLetters = "*[?"
 )
 
 // IDMapOptions make an IDMap.
@@ -90,7 +92,7 @@ func NewIDMap(names NameSource, o IDMapOptions) (m *IDMap, warnings []string, er
 		}
 		warnings = append(warnings, warn...)
 		if o.NoID0Names {
-			name := rootName
+			name := "root"
 			if o.NumericIDs != UseNames {
 				name = ""
 			}
@@ -113,7 +115,7 @@ func (s *idSide) parse(spec, what string) (warnings []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.Trim(to, mapNumberSet) == "" {
+		if strings.Trim(to, digits) == "" {
 			if rule.to, err = parseID(to); err != nil {
 				return nil, err
 			}
@@ -128,14 +130,14 @@ func (s *idSide) parse(spec, what string) (warnings []string, err error) {
 
 func parseFrom(from, item, what string) (rule idRule, err error) {
 	if from == "" || from[0] < '0' || from[0] > '9' {
-		rule.name, rule.pattern = from, strings.ContainsAny(from, mapPatternSet)
+		rule.name, rule.pattern = from, strings.ContainsAny(from, wildLetters)
 		if from == "" {
 			rule.pattern = true // matches an id without a name
 		}
 		return rule, nil
 	}
 	lo, hi, isRange := strings.Cut(from, "-")
-	if strings.Trim(from, mapNumberSet+"-") != "" || isRange && (hi == "" || strings.Contains(hi, "-")) {
+	if strings.Trim(from, digits+"-") != "" || isRange && (hi == "" || strings.Contains(hi, "-")) {
 		return rule, fmt.Errorf("Invalid number in --%smap: %s", what, item)
 	}
 	if rule.lo, err = parseID(lo); err != nil {
@@ -155,7 +157,7 @@ func parseFrom(from, item, what string) (rule idRule, err error) {
 
 func parseID(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n > fullIDRange {
+	if err != nil || n > math.MaxUint32 {
 		return 0, fmt.Errorf("Invalid ID number: %s", s)
 	}
 	return uint32(n), nil

@@ -63,15 +63,13 @@ func (s *SystemNames) read() {
 	s.users.init()
 	s.groups.init()
 	eachLine(s.etc+"/passwd", func(f []string) {
-		uid, ok := s.users.add(f)
-		if ok && len(f) > 3 {
+		if _, ok := s.users.add(f); ok && len(f) > 3 {
 			if gid, err := strconv.ParseUint(f[3], 10, 32); err == nil {
 				if _, dup := s.home[f[0]]; !dup {
 					s.home[f[0]] = uint32(gid)
 				}
 			}
 		}
-		_ = uid
 	})
 	eachLine(s.etc+"/group", func(f []string) {
 		gid, ok := s.groups.add(f)
@@ -223,9 +221,12 @@ func (s *SystemNames) GroupsOf(uid uint32) (gids []uint32, ok bool) {
 	}
 	primary, ok := s.home[name]
 	if !ok {
-		line, found := s.getent("passwd", name)
+		if s.users.ask == nil || !askable(name) {
+			return nil, false
+		}
+		line, _ := s.users.ask(name)
 		f := strings.Split(line, ":")
-		if !found || len(f) < 4 {
+		if len(f) < 4 {
 			return nil, false
 		}
 		n, err := strconv.ParseUint(f[3], 10, 32)
@@ -239,7 +240,8 @@ func (s *SystemNames) GroupsOf(uid uint32) (gids []uint32, ok bool) {
 	if s.groups.ask != nil && askable(name) {
 		if line, found := s.getent("initgroups", name); found {
 			more = slices.Clone(more)
-			for _, word := range strings.Fields(line)[1:] {
+			_, list, _ := strings.Cut(line, " ")
+			for word := range strings.FieldsSeq(list) {
 				if n, err := strconv.ParseUint(word, 10, 32); err == nil {
 					more = append(more, uint32(n))
 				}
