@@ -99,10 +99,12 @@ func (im *Implied) addParents(name string, isWild bool) {
 // shell at the other end may also have failed to match a "[", which then
 // stands for itself.
 func (im *Implied) note(set map[string]bool, name string, isWild bool, f flags, suffix string) {
-	if im.cfg.Debug != nil {
-		im.cfg.Debug("[Receiver] add_implied_include(/%s%s%s)", name, suffix, (&rule{flags: f}).slash())
-	}
 	if !isWild {
+		shown := name
+		if suffix != "" {
+			shown = strings.ReplaceAll(name, `\`, `\\`)
+		}
+		im.debug(shown+suffix, f)
 		set[name] = true
 		return
 	}
@@ -110,15 +112,20 @@ func (im *Implied) note(set map[string]bool, name string, isWild bool, f flags, 
 		if n == "" {
 			continue
 		}
-		if key := n + suffix + (&rule{flags: f}).slash(); im.seen[key] {
-			continue
-		} else {
-			im.seen[key] = true
-		}
 		r := &rule{flags: f | include}
 		r.setPattern("/" + n + suffix)
 		r.flags |= wild
-		im.wild = append(im.wild, r)
+		if key := r.pattern + r.slash(); !im.seen[key] {
+			im.seen[key] = true
+			im.wild = append(im.wild, r)
+			im.debug(n+suffix, f)
+		}
+	}
+}
+
+func (im *Implied) debug(pattern string, f flags) {
+	if im.cfg.Debug != nil {
+		im.cfg.Debug("[Receiver] add_implied_include(/%s%s)", strings.TrimPrefix(pattern, "/"), (&rule{flags: f}).slash())
 	}
 }
 

@@ -136,22 +136,20 @@ func (p *parser) prefix(r *rule, text string, words bool) (string, error) {
 		p.list.sawPerDir.Store(true)
 	}
 	at++
-	if !r.has(clearList) {
-		for ; at < len(text) && text[at] != ' ' && text[at] != '_'; at++ {
-			if words && strings.IndexByte(spaces, text[at]) >= 0 {
-				return text[at:], nil
-			}
-			if !p.modifier(r, text[at], sided) {
-				about := fmt.Sprintf(" '%c' at position %d", text[at], at)
-				return "", exitcode.New(exitcode.Syntax, "invalid modifier%s in filter rule: %s",
-					p.src.detail(nil, about), p.src.show(nil, text))
-			}
+	if r.has(clearList) {
+		return text[at:], nil
+	}
+	for ; at < len(text) && text[at] != ' ' && text[at] != '_'; at++ {
+		if words && strings.IndexByte(spaces, text[at]) >= 0 {
+			return text[at:], nil
+		}
+		if !p.modifier(r, text[at], sided) {
+			about := fmt.Sprintf(" '%c' at position %d", text[at], at)
+			return "", exitcode.New(exitcode.Syntax, "invalid modifier%s in filter rule: %s",
+				p.src.detail(nil, about), p.src.show(nil, text))
 		}
 	}
-	if at < len(text) {
-		at++
-	}
-	return text[min(at, len(text)):], nil
+	return text[min(at+1, len(text)):], nil
 }
 
 // modifier applies one modifier and reports whether the rule may have it.
