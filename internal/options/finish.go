@@ -588,7 +588,7 @@ func (p *parser) finishFilesFrom(operands []string) error {
 		return nil
 	}
 	if o.FilesFrom == "" {
-		return p.fail("failed to open files-from file %s: No such file or directory", o.FilesFrom)
+		return p.fail("failed to open files-from file %s: Invalid argument", o.FilesFrom)
 	}
 	return nil
 }

@@ -83,6 +83,14 @@ type flagWord struct {
 	help  string
 }
 
+func flagNames(words []flagWord) []string {
+	var out []string
+	for _, w := range words {
+		out = append(out, strings.ToLower(w.name))
+	}
+	return out
+}
+
 // The words of both options, in the order of the constants, with where they
 // matter as rsync 3.5.0 options.c:info_words and debug_words have it.
 var infoWords = [infoCount]flagWord{

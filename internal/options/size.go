@@ -59,6 +59,11 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 		}
 		scale *= base
 	}
+	if number == "" && strings.HasPrefix(rest, "-") {
+		if n, _ := splitNumber(rest[1:]); strings.Trim(n, "0.") != "" {
+			return tooLarge() // rsync's word for a negative number
+		}
+	}
 	f := 0.0
 	if number != "" && number != "." {
 		v, err := strconv.ParseFloat(number, 64)

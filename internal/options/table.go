@@ -15,6 +15,8 @@ type option struct {
 	exact   string
 	numeric bool // the argument is an integer
 
+	values []string // what the argument can be, for completion
+
 	help   string // one line for --help
 	lines  []line // for --help, instead of spec and help
 	hidden bool   // not in --help

@@ -28,10 +28,11 @@ var connectionOptions = []*option{
 		man:  "The default for rsh and remsh only.",
 	},
 	{
-		spec: "--outbuf=N|L|B",
-		help: "buffer the output: None, Line, Block",
-		on:   (*parser).setOutbuf,
-		man:  "Also the whole words, and U(nbuffered) and F(ull).",
+		spec:   "--outbuf=N|L|B",
+		values: []string{"None", "Line", "Block"},
+		help:   "buffer the output: None, Line, Block",
+		on:     (*parser).setOutbuf,
+		man:    "Also the whole words, and U(nbuffered) and F(ull).",
 	},
 	{
 		spec: "--stats",
@@ -205,7 +206,8 @@ var connectionOptions = []*option{
 var swarmOptions = []*option{
 	{
 		spec: "--swarm=MODE", help: "use a swarm: auto, off or require (default: auto)",
-		on: (*parser).setSwarm,
+		values: []string{"auto", "off", "require"},
+		on:     (*parser).setSwarm,
 		man: "auto takes the bulk of new data from everyone who holds it, when the other side offers a swarm or a " +
 			"tracker is named; off never does; require fails without one.",
 	},

@@ -11,8 +11,9 @@ var outputOptions = []*option{
 			"each repetition raises the levels of --info and --debug as --info=help and --debug=help list them.",
 	},
 	{
-		spec: "--info=FLAGS",
-		help: "choose what to be told about, word by word",
+		spec:   "--info=FLAGS",
+		values: flagNames(infoWords[:]),
+		help:   "choose what to be told about, word by word",
 		on: func(p *parser, arg string, _ int) error {
 			return p.addFlags(p.info, arg, ActionInfoHelp)
 		},
@@ -20,8 +21,9 @@ var outputOptions = []*option{
 			"implies. --info=help prints the words.",
 	},
 	{
-		spec: "--debug=FLAGS",
-		help: "choose what to debug, word by word",
+		spec:   "--debug=FLAGS",
+		values: flagNames(debugWords[:]),
+		help:   "choose what to debug, word by word",
 		on: func(p *parser, arg string, _ int) error {
 			return p.addFlags(p.debug, arg, ActionDebugHelp)
 		},
@@ -29,9 +31,10 @@ var outputOptions = []*option{
 			"To debug the remote side pass the option on: -M--debug=FLAGS.",
 	},
 	{
-		spec: "--stderr=e|a|c",
-		help: "where messages go: errors, all or client (default: errors)",
-		on:   (*parser).setStderr,
+		spec:   "--stderr=e|a|c",
+		values: []string{"errors", "all", "client"},
+		help:   "where messages go: errors, all or client (default: errors)",
+		on:     (*parser).setStderr,
 		man: "Where each side writes its messages. errors (e): each side writes errors to its own standard error; " +
 			"all (a): each side writes every message there; client (c): the other side sends all messages to the " +
 			"client, which writes errors to standard error.",

@@ -21,8 +21,9 @@ var attributeOptions = []*option{
 	},
 	{
 		spec: "--checksum-choice=STR", also: "cc",
-		help: "choose the checksum (also --cc)",
-		text: func(o *Options) *string { return &o.ChecksumChoice },
+		values: checksumNames,
+		help:   "choose the checksum (also --cc)",
+		text:   func(o *Options) *string { return &o.ChecksumChoice },
 		man: "One name for all, or two with a comma: for the transfer and for --checksum. Names: auto, xxh128, xxh3, " +
 			"xxh64, md5, md4, sha1, none. none turns --whole-file on. The default is negotiated.",
 	},
@@ -317,7 +318,8 @@ var transferOptions = []*option{
 	},
 	{
 		spec: "--compress-choice=STR", also: "zc",
-		help: "choose the compression (also --zc)",
+		values: compressNames,
+		help:   "choose the compression (also --zc)",
 		on: func(p *parser, arg string, _ int) error {
 			return chooseCompress(arg)(p, arg, 0)
 		},
