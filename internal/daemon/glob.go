@@ -1,0 +1,187 @@
+package daemon
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/prsync/prsync/internal/filter/wildmatch"
+	"github.com/prsync/prsync/internal/fsroot"
+)
+
+// GlobFS is what expanding a wildcard argument asks of a module's files.
+// Names are relative to the module's root; "" and "." are the root.
+type GlobFS interface {
+	// Names returns what a directory holds, without "." and "..".
+	Names(dir string) ([]string, error)
+	// IsDir reports whether the name, followed through symlinks, is a
+	// directory.
+	IsDir(name string) (bool, error)
+}
+
+// globber expands path arguments (rsync 3.5.0 util1.c:glob_expand).
+type globber struct {
+	fs     GlobFS
+	filter Filter
+	// sanitize keeps paths below the module's root by their text.
+	sanitize bool
+	hits     []string
+}
+
+// expand returns the names that a pattern matches in byte order, or the
+// pattern's own path when there are none.
+func (g *globber) expand(pattern string) ([]string, error) {
+	if g.sanitize {
+		pattern = sanitizePath(pattern)
+	} else {
+		pattern = cleanPath(pattern)
+	}
+	g.hits = nil
+	if err := g.match(pattern, "", ""); err != nil {
+		return nil, err
+	}
+	if len(g.hits) == 0 {
+		return []string{pattern}, nil
+	}
+	return g.hits, nil
+}
+
+// match goes through the pattern from its first component on. done is what
+// has been matched, filtered the same without "./" at its start.
+func (g *globber) match(pattern, done, filtered string) error {
+	for strings.HasPrefix(pattern, "./") {
+		done, pattern = done+"./", pattern[2:]
+	}
+	part, rest, more := strings.Cut(pattern, "/")
+	if !strings.ContainsAny(part, "*?[") {
+		return g.take(part, false, rest, more, done, filtered)
+	}
+	names, err := g.fs.Names(done)
+	if err != nil {
+		return nil
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if !wildmatch.Match(part, name) {
+			continue
+		}
+		if err := g.take(name, true, rest, more, done, filtered); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take goes on with one name for a component.
+func (g *globber) take(name string, found bool, rest string, more bool, done, filtered string) error {
+	done, filtered = done+name, filtered+name
+	if found || more && name != "" {
+		isDir, err := g.fs.IsDir(done)
+		if err != nil || more && !isDir {
+			return nil
+		}
+		if g.filter != nil && g.filter.Excluded(filtered, isDir) {
+			return nil
+		}
+	}
+	if more {
+		return g.match(rest, done+"/", filtered+"/")
+	}
+	if len(g.hits) >= maxGlobbed {
+		return errTooManyHits
+	}
+	g.hits = append(g.hits, done)
+	return nil
+}
+
+// sanitizePath resolves "." and ".." in the text of a path so that it stays
+// below the module's root; a slash at its start goes, one at its end stays
+// (rsync 3.5.0 util1.c:sanitize_path).
+func sanitizePath(p string) string {
+	parts := strings.Split(p, "/")
+	var out []string
+	slash := false // what is kept last had a slash behind it
+	for i, part := range parts {
+		switch part {
+		case "", ".":
+		case "..":
+			out, slash = out[:max(0, len(out)-1)], true
+		default:
+			out, slash = append(out, part), i < len(parts)-1
+		}
+	}
+	return joinPath("", out, slash)
+}
+
+func joinPath(root string, parts []string, slash bool) string {
+	s := root + strings.Join(parts, "/")
+	if slash && len(parts) > 0 {
+		s += "/"
+	}
+	if s == "" {
+		return "."
+	}
+	return s
+}
+
+// cleanPath tidies a path of a module whose root is the root of the file
+// system: extra slashes go and ".." takes its directory along, while "." and
+// a slash at the end keep their meaning for -R and for directories
+// (rsync 3.5.0 util1.c:clean_fname).
+func cleanPath(p string) string {
+	root := ""
+	if strings.HasPrefix(p, "/") {
+		root = "/"
+	}
+	parts := strings.Split(p, "/")
+	var out []string
+	slash := false
+	for i, part := range parts {
+		if part == "" {
+			continue
+		}
+		if part == ".." {
+			n := len(out)
+			for n > 0 && out[n-1] == "." {
+				n--
+			}
+			if n > 0 && out[n-1] != ".." {
+				out, slash = out[:n-1], true
+				continue
+			}
+			if n == 0 && root != "" {
+				out = out[:0]
+				continue
+			}
+		}
+		out, slash = append(out, part), i < len(parts)-1
+	}
+	return joinPath(root, out, slash)
+}
+
+// rootFS is the GlobFS of a pinned module root.
+type rootFS struct{ root *fsroot.Root }
+
+func (f rootFS) Names(dir string) ([]string, error) {
+	entries, err := f.root.ReadDir(rooted(dir))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name
+	}
+	return names, nil
+}
+
+func (f rootFS) IsDir(name string) (bool, error) {
+	st, err := f.root.Stat(rooted(name))
+	return err == nil && st.IsDir(), err
+}
+
+// rooted makes a name of the globber one of the root.
+func rooted(name string) string {
+	if name = strings.Trim(name, "/"); name == "" {
+		return "."
+	}
+	return name
+}

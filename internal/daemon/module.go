@@ -1,0 +1,336 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/fsroot"
+)
+
+// mungedDir must not exist where symlinks are munged by naming it.
+const mungedDir = "/rsyncd-munged"
+
+// modulePath is where a module is, before and after the change of root.
+type modulePath struct {
+	chroot bool
+	// outer is the directory to make the root, or to go to without one.
+	outer string
+	// inner is the module's directory in the new root, "/" for all of it.
+	inner string
+	// full is the module's directory as seen before.
+	full string
+}
+
+// locate says where a module is (rsync 3.5.0 clientserver.c:rsync_module).
+func locate(m *conf.Module, canChroot func() error, log *Log) (modulePath, error) {
+	outer, inner, split := strings.Cut(m.Path, "/./")
+	p := modulePath{chroot: m.UseChroot.Or(true)}
+	if m.UseChroot == conf.Unset && !split {
+		if err := canChroot(); err != nil {
+			log.Printf("chroot test failed: %s. Switching 'use chroot' from unset to false.", errText(err))
+			p.chroot = false
+		}
+	}
+	var err error
+	if p.full, err = filepath.Abs(m.Path); err != nil {
+		return p, err
+	}
+	switch {
+	case !p.chroot:
+		p.outer, p.inner = p.full, p.full
+	case split:
+		if p.outer, err = filepath.Abs(outer + "/"); err != nil {
+			return p, err
+		}
+		p.inner = filepath.Clean("/" + inner)
+	default:
+		p.outer, p.inner = p.full, "/"
+	}
+	return p, nil
+}
+
+// serveModule does everything between authentication and the engine.
+func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user string, readOnly bool) error {
+	c.setVar("RSYNC_USER_NAME", user)
+	m, err := raw.Expand(c.d.lookup)
+	if err != nil {
+		return c.refuse(exitcode.Syntax, "%v", err)
+	}
+	root := os.Getuid() == 0
+	id, problem, err := moduleIdentity(m, root, c.d.Users)
+	if err != nil {
+		c.log.Printf("%v", err)
+		return c.refuse(exitcode.Syntax, "%s", problem)
+	}
+	if m.Path == "" {
+		c.log.Printf("No path specified for module %s", m.Name)
+		return c.refuse(exitcode.Syntax, "no path setting.")
+	}
+	where, err := locate(m, func() error { return unix.Chroot("/") }, c.log)
+	if err != nil {
+		c.log.Printf("normalize_path(%s) failed: %v", m.Path, err)
+		return c.refuse(exitcode.FileSelect, "chdir failed")
+	}
+	c.setVar("RSYNC_MODULE_PATH", where.full)
+	if m, err = raw.Expand(c.d.lookup); err != nil {
+		return c.refuse(exitcode.Syntax, "%v", err)
+	}
+	s := &Session{
+		Module: m, Global: &c.file.Global, Protocol: c.protocol, In: c.in, Out: c.out, RemoteShell: c.shell,
+		Addr: c.addr, Host: c.host, User: user, ReadOnly: readOnly,
+		Dir: where.inner, FullPath: where.full, Inner: where.inner != "/",
+		NumericIDs: numericIDs(m, where.chroot),
+		held:       c.held,
+	}
+	if c.d.Filter != nil {
+		if s.Filter, err = c.d.Filter(m, where.inner); err != nil {
+			c.log.Errorf("%v", err)
+			return c.refuse(exitcode.FileIO, "cannot read the filter rules of module %s", m.Name)
+		}
+	}
+	c.switchLog(m)
+	s.Log = c.log
+	if m.TransferLogging || c.d.LogFormat != "" {
+		s.LogFormat = m.LogFormat
+		if c.d.LogFormat != "" {
+			s.LogFormat = c.d.LogFormat
+		}
+	}
+	c.setVar("RSYNC_PID", strconv.Itoa(os.Getpid()))
+	h, err := expandHooks(m, c.d.lookup)
+	if err != nil {
+		c.log.Errorf("%v", err)
+		return c.refuse(exitcode.Unsupported, "daemon security issue -- contact admin")
+	}
+	if h.postXfer != "" && !c.last {
+		return c.withPostXfer(h.postXfer, handoff{Module: raw.Name, Protocol: c.protocol, Addr: c.addr, Host: c.host,
+			User: user, ReadOnly: readOnly, EarlyInput: c.earlyInput, Shell: c.shell})
+	}
+	pre, converter, err := c.startHooks(h)
+	if err != nil {
+		return err
+	}
+	for _, helper := range []*helper{pre, converter} {
+		if helper != nil {
+			defer helper.close()
+		}
+	}
+	if err := c.moveIn(s, where); err != nil {
+		return err
+	}
+	if problem, err := id.assume(); err != nil {
+		c.log.Errorf("%v", err)
+		return c.refuse(exitcode.Syntax, "%s", problem)
+	}
+	if len(m.TempDir) >= 4096-10 {
+		c.log.Printf("the 'temp dir' value for %s is WAY too long -- ignoring.", m.Name)
+		m.TempDir = ""
+	}
+	c.limitHandshake(m.Timeout)
+	c.printf("@RSYNCD: OK\n")
+	early, err := c.readRequest(s)
+	if err != nil {
+		return err
+	}
+	c.unlimitHandshake()
+	s.Env = requestEnv(c.d.Env, s.Paths, append(early, s.Args[min(1, len(s.Args)):]...))
+	if pre != nil {
+		if err := pre.finishPreXfer(h.preXfer, s.Env); err != nil {
+			s.Err = err
+		}
+	}
+	if converter != nil {
+		if err := converter.become(h.nameConverter, s.Env); err != nil {
+			return c.fail(exitcode.IPC, "name-converter exec preparation failed: %v", err)
+		}
+		s.Names = NewNameConverter(converter.stdin, converter.stdout, c.log.Errorf)
+	}
+	c.logRequest(s)
+	return c.d.Serve(ctx, s)
+}
+
+// numericIDs is the default of --numeric-ids: names are of no use in a chroot
+// that nothing translates for.
+func numericIDs(m *conf.Module, chroot bool) bool {
+	if chroot {
+		return m.NumericIDs != conf.No && m.NameConverter == ""
+	}
+	return m.NumericIDs == conf.Yes
+}
+
+// switchLog goes over to the module's log where that is another one.
+func (c *connection) switchLog(m *conf.Module) {
+	t := logTarget{file: m.LogFile, facility: m.SyslogFacility, tag: m.SyslogTag}
+	if c.d.LogFile != "" {
+		t.file = c.d.LogFile
+	}
+	if t == c.log.target || t.file != "" && t.file == c.log.target.file {
+		return
+	}
+	c.log.Close()
+	c.log = openLog(t, c.d.Now, false)
+}
+
+// withPostXfer lets another process serve the client and runs the post-xfer
+// exec when it has ended.
+func (c *connection) withPostXfer(command string, h handoff) error {
+	c.unlimitHandshake()
+	status, err := c.handOver(h)
+	raw, code := int(status), -1
+	switch {
+	case err != nil:
+		c.log.Errorf("cannot run the transfer of module %s in its own process: %v", h.Module, err)
+		raw = -1
+	case status.Exited():
+		code = status.ExitStatus()
+	}
+	c.setVar("RSYNC_RAW_STATUS", strconv.Itoa(raw))
+	c.setVar("RSYNC_EXIT_STATUS", strconv.Itoa(code))
+	if _, err := runShell(command, c.d.Env, nil); err != nil {
+		c.log.Errorf("post-xfer exec failed: %v", err)
+	}
+	if code != 0 {
+		return exitcode.Silent(exitcode.Code(max(code, 1)))
+	}
+	return nil
+}
+
+// startHooks runs the early exec, and starts the processes that will become
+// the pre-xfer exec and the name converter once the request is known.
+func (c *connection) startHooks(h hooks) (pre, converter *helper, err error) {
+	if h.early != "" {
+		status, err := runShell(h.early, requestEnv(c.d.Env, "", nil), c.earlyInput)
+		if err != nil || !status.Exited() || status.ExitStatus() != 0 {
+			c.log.Errorf("early exec failed")
+			return nil, nil, c.refuse(exitcode.Unsupported, "early exec failed")
+		}
+	}
+	if h.preXfer != "" {
+		if pre, err = c.d.startHelper(false, true); err != nil {
+			c.log.Errorf("pre-xfer exec preparation failed: %v", err)
+			return nil, nil, c.refuse(exitcode.IPC, "pre-xfer exec preparation failed")
+		}
+	}
+	if h.nameConverter != "" {
+		if converter, err = c.d.startHelper(true, true); err != nil {
+			if pre != nil {
+				pre.close()
+			}
+			c.log.Errorf("name-converter exec preparation failed: %v", err)
+			return nil, nil, c.refuse(exitcode.IPC, "name-converter exec preparation failed")
+		}
+	}
+	return pre, converter, nil
+}
+
+// moveIn makes the module the root of the file system or goes to it, and pins
+// its directory while the process may still reach it.
+func (c *connection) moveIn(s *Session, where modulePath) error {
+	failed := func(dir string, err error) error {
+		c.log.Errorf("chdir %s failed: %s", dir, errText(err))
+		return c.refuse(exitcode.FileSelect, "chdir failed")
+	}
+	policy := fsroot.Policy{InsecureLinks: s.Module.InsecureLinks}
+	dir := where.outer
+	if where.chroot {
+		outer, err := fsroot.Open(where.outer, policy)
+		if err == nil {
+			err = errors.Join(unix.Fchdir(outer.Fd()), outer.Close())
+		}
+		if err == nil {
+			err = unix.Chroot(".")
+		}
+		if err != nil {
+			c.log.Errorf("chroot(%q) failed: %s", where.outer, errText(err))
+			return c.refuse(exitcode.FileSelect, "chroot failed")
+		}
+		s.Chrooted, dir = true, where.inner
+	}
+	var err error
+	s.SecureLinks = (!s.Chrooted || s.Inner) && !s.Module.InsecureLinks
+	policy.FollowDirLinks, policy.Confine = true, s.SecureLinks
+	if s.Root, err = fsroot.Open(dir, policy); err != nil {
+		return failed(dir, err)
+	}
+	if err := unix.Fchdir(s.Root.Fd()); err != nil {
+		return failed(dir, err)
+	}
+	s.MungeLinks = s.Module.MungeSymlinks.Or(!s.Chrooted || s.Inner)
+	if st, err := os.Stat(mungedDir); s.MungeLinks && err == nil && st.IsDir() {
+		c.log.Printf("Symlink munging is unsafe when a %s directory exists.", mungedDir)
+		return c.refuse(exitcode.Unsupported, "daemon security issue -- contact admin")
+	}
+	return nil
+}
+
+// readRequest reads and parses the arguments, twice when they are secluded. It
+// returns the arguments for the environment of hooks that came before s.Args.
+func (c *connection) readRequest(s *Session) (early []string, err error) {
+	g := &globber{fs: rootFS{s.Root}, filter: s.Filter, sanitize: s.Inner}
+	r := &argReader{in: c.in, module: s.Module.Name, nulls: c.protocol >= 30, expand: g.expand}
+	if s.Args, s.Paths, err = r.read(); err != nil {
+		return nil, c.badRequest(err)
+	}
+	early = s.Args[:1:1]
+	s.Request, s.Err = c.d.Parse(s, s.Args)
+	if !s.Request.Secluded || s.Err != nil {
+		return early, nil
+	}
+	early = s.Args
+	r.nulls, r.secluded, r.decode = true, true, s.Request.Decode
+	if s.Args, s.Paths, err = r.read(); err != nil {
+		return nil, c.badRequest(err)
+	}
+	if len(s.Args) == 0 {
+		s.Args = []string{"rsyncd"}
+	}
+	s.Request, s.Err = c.d.Parse(s, s.Args)
+	return early, nil
+}
+
+func (c *connection) badRequest(err error) error {
+	switch {
+	case errors.Is(err, errTooManyArgs), errors.Is(err, errTooManyHits):
+		c.log.Errorf("%v", err)
+		c.log.Errorf("rsync error: %s (code %d)", exitcode.Protocol.Text(), exitcode.Protocol)
+		return exitcode.Silent(exitcode.Protocol)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.log.Printf("the client %s (%s) went away before its arguments were read", c.host, c.addr)
+	}
+	return c.lost(err)
+}
+
+// logRequest says who asked for what.
+func (c *connection) logRequest(s *Session) {
+	if s.Paths == "" {
+		return
+	}
+	direction, who := "to", ""
+	if s.Request.Sender {
+		direction = "on"
+	}
+	if s.User != "" {
+		who = s.User + "@"
+	}
+	c.log.Printf("rsync %s %s from %s%s (%s)", direction, s.Paths, who, s.Host, s.Addr)
+}
+
+// Timeout returns the I/O timeout of the session, given what the client asked
+// for (0 is none): the shorter of the two.
+func (s *Session) Timeout(asked time.Duration) time.Duration {
+	own := time.Duration(s.Module.Timeout) * time.Second
+	if own > 0 && (asked <= 0 || own < asked) {
+		return own
+	}
+	return asked
+}

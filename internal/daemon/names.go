@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"net"
+	"os/user"
+	"strconv"
+	"strings"
+)
+
+// Users finds users and groups by name.
+type Users interface {
+	// UID returns the id of the user.
+	UID(name string) (int, bool)
+	// GID returns the id of the group.
+	GID(name string) (int, bool)
+	// GIDs returns the ids of all groups of the user with that id, the
+	// user's own group first.
+	GIDs(uid int) ([]int, error)
+	// Group returns the name of the group.
+	Group(gid int) (string, bool)
+}
+
+// systemUsers asks the system's databases.
+type systemUsers struct{}
+
+func (systemUsers) UID(name string) (int, bool) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, false
+	}
+	id, err := strconv.Atoi(u.Uid)
+	return id, err == nil
+}
+
+func (systemUsers) GID(name string) (int, bool) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, false
+	}
+	id, err := strconv.Atoi(g.Gid)
+	return id, err == nil
+}
+
+func (systemUsers) GIDs(uid int) ([]int, error) {
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return nil, err
+	}
+	own, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return nil, err
+	}
+	all, err := u.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	gids := []int{own}
+	for _, s := range all {
+		if id, err := strconv.Atoi(s); err == nil && id != own {
+			gids = append(gids, id)
+		}
+	}
+	return gids, nil
+}
+
+func (systemUsers) Group(gid int) (string, bool) {
+	g, err := user.LookupGroupId(strconv.Itoa(gid))
+	if err != nil {
+		return "", false
+	}
+	return g.Name, true
+}
+
+// parseID reads a number as an id, or asks find for a name.
+func parseID(s string, find func(string) (int, bool)) (int, bool) {
+	if s != "" && strings.Trim(s, "0123456789") == "" {
+		n, err := strconv.ParseUint(s, 10, 32)
+		return int(n), err == nil
+	}
+	return find(s)
+}
+
+// list splits a list of names at white space and commas; one that starts with
+// a comma at commas only, so that names may hold spaces
+// (rsync 3.5.0 util1.c:conf_strtok).
+func list(s string) []string {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	if rest, ok := strings.CutPrefix(s, ","); ok {
+		var out []string
+		for _, e := range strings.Split(rest, ",") {
+			if e = strings.Trim(e, " \t\n\v\f\r"); e != "" {
+				out = append(out, e)
+			}
+		}
+		return out
+	}
+	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(" ,\t\r\n", r) })
+}
+
+// zoneName is the name of a network interface, for IPv6 link-local addresses.
+func zoneName(index int) string {
+	if i, err := net.InterfaceByIndex(index); err == nil {
+		return i.Name
+	}
+	return strconv.Itoa(index)
+}

@@ -1,0 +1,272 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/prsync/prsync/internal/exitcode"
+)
+
+// stageVar tells a process of this program what part of the daemon it is.
+const stageVar = "PRSYNC_DAEMON_STAGE"
+
+// The stages. A process without one was started by an operator, by inetd or by
+// a remote shell.
+const (
+	stageDetached   = "detached"   // a listener without a terminal; reports to descriptor 3
+	stageConnection = "connection" // one client on standard input
+	stageTransfer   = "transfer"   // the part after authentication; its state is on descriptor 3
+	stageHook       = "hook"       // waits on descriptor 3 for a command to become
+)
+
+// extraFd is the descriptor on which a stage finds its pipe.
+const extraFd = 3
+
+// connectionProcs is how many threads of a connection run Go code at once; with
+// those blocked in system calls that stays below what operators expect of a
+// process of rsync's.
+const connectionProcs = 2
+
+// Stage reports whether this process is a part of a daemon that was started
+// before, so that its command line was checked and its standard input is no
+// terminal's. env is the environment.
+func Stage(env []string) bool {
+	_, ok := lookup(env, stageVar)
+	return ok
+}
+
+// self returns a command that runs this program again as a stage.
+func (d *daemon) self(stage string, extra *os.File) *exec.Cmd {
+	path := "/proc/self/exe"
+	if _, err := os.Stat(path); err != nil {
+		if path, err = os.Executable(); err != nil {
+			path = d.Argv[0]
+		}
+	}
+	cmd := &exec.Cmd{Path: path, Args: d.Argv, Env: setenv(d.Env, stageVar, stage)}
+	if extra != nil {
+		cmd.ExtraFiles = []*os.File{extra}
+	}
+	return cmd
+}
+
+// Run is the daemon of a command line: it serves the client on standard input
+// when that is a socket, and listens otherwise, in a process of its own when
+// detach is set. It returns when the context ends, with rsync's exit code for
+// a signal, or when the client is gone.
+func Run(ctx context.Context, cfg Config, detach bool) error {
+	d := newDaemon(cfg)
+	stage, _ := lookup(d.Env, stageVar)
+	d.Env = unsetenv(d.Env, stageVar)
+	switch stage {
+	case stageHook:
+		return runHook()
+	case stageTransfer:
+		runtime.GOMAXPROCS(connectionProcs)
+		return d.serveHandoff(ctx)
+	case stageConnection:
+		runtime.GOMAXPROCS(connectionProcs)
+		return d.serveSocket(ctx)
+	case stageDetached:
+		return d.listenDetached(ctx)
+	}
+	if isSocket(d.Stdin) {
+		for _, f := range []int{1, 2} {
+			if err := toNull(f); err != nil {
+				return exitcode.New(exitcode.FileIO, "cannot leave the standard streams: %w", err)
+			}
+		}
+		return d.serveSocket(ctx)
+	}
+	if detach {
+		return d.detach()
+	}
+	return d.listen(ctx, nil)
+}
+
+// ServeShell serves the client of a daemon that a remote shell started: the
+// connection is standard input and output, and its limits of time are those of
+// the shell.
+func ServeShell(ctx context.Context, cfg Config) error {
+	d := newDaemon(cfg)
+	stage, _ := lookup(d.Env, stageVar)
+	d.Env = unsetenv(d.Env, stageVar)
+	switch stage {
+	case stageHook:
+		return runHook()
+	case stageTransfer:
+		return d.serveHandoff(ctx)
+	}
+	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: true}
+	return c.serve(ctx)
+}
+
+// serveSocket serves the client whose socket is standard input.
+func (d *daemon) serveSocket(ctx context.Context) error {
+	conn, err := pollable(d.Stdin, "client")
+	if err != nil {
+		return exitcode.New(exitcode.SocketIO, "cannot use the socket on standard input: %w", err)
+	}
+	defer conn.Close()
+	c := &connection{d: d, in: conn, out: conn}
+	return c.serve(ctx)
+}
+
+// pollable returns a copy of a descriptor whose reads can have a deadline.
+func pollable(f *os.File, name string) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, extraFd)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// handoff is what a stageTransfer process needs to know.
+type handoff struct {
+	Module     string
+	Protocol   int
+	Addr, Host string
+	User       string
+	ReadOnly   bool
+	EarlyInput []byte
+	Shell      bool
+}
+
+// serveHandoff goes on with a client that another process authenticated.
+func (d *daemon) serveHandoff(ctx context.Context) error {
+	pipe := os.NewFile(extraFd, "handoff")
+	defer pipe.Close()
+	var h handoff
+	if err := json.NewDecoder(pipe).Decode(&h); err != nil {
+		return exitcode.New(exitcode.IPC, "cannot read what to serve: %w", err)
+	}
+	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: h.Shell, last: true,
+		protocol: h.Protocol, addr: h.Addr, host: h.Host, earlyInput: h.EarlyInput}
+	if !h.Shell {
+		conn, err := pollable(d.Stdin, "client")
+		if err != nil {
+			return exitcode.New(exitcode.SocketIO, "cannot use the socket on standard input: %w", err)
+		}
+		defer conn.Close()
+		c.in, c.out = conn, conn
+	}
+	if err := c.start(); err != nil {
+		return err
+	}
+	m := c.file.Module(h.Module)
+	if m == nil {
+		return c.refuse(exitcode.Syntax, "module '%s' is gone from the configuration", h.Module)
+	}
+	return c.serveModule(ctx, m, h.User, h.ReadOnly)
+}
+
+// handOver runs the part after authentication in another process and returns
+// how that ended, as waitpid(2) says it.
+func (c *connection) handOver(h handoff) (syscall.WaitStatus, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer w.Close()
+	cmd := c.d.self(stageTransfer, r)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.d.Stdin, os.Stdout, os.Stderr
+	if c.shell {
+		cmd.Stdout = c.d.Stdout
+	}
+	err = cmd.Start()
+	r.Close()
+	if err != nil {
+		return 0, err
+	}
+	err = json.NewEncoder(w).Encode(h)
+	w.Close()
+	// The client is the other process's alone now.
+	for _, f := range []*os.File{c.in, c.out, c.d.Stdin} {
+		f.Close()
+	}
+	waitErr := cmd.Wait()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	var exit *exec.ExitError
+	if !ok || waitErr != nil && !errors.As(waitErr, &exit) {
+		return 0, errors.Join(err, waitErr)
+	}
+	return status, nil
+}
+
+func unsetenv(env []string, name string) []string {
+	var out []string
+	for _, e := range env {
+		if !strings.HasPrefix(e, name+"=") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func isSocket(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	is := false
+	raw.Control(func(fd uintptr) {
+		_, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		is = err == nil
+	})
+	return is
+}
+
+// toNull makes a standard descriptor refer to /dev/null.
+func toNull(fd int) error {
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	return unix.Dup2(int(null.Fd()), fd)
+}
+
+// maxHook bounds the command and environment that a hook process is sent.
+const maxHook = 256 << 20
+
+// hookCommand is what a stageHook process becomes.
+type hookCommand struct {
+	Shell   string
+	Command string
+	Env     []string
+}
+
+// runHook waits for a command and becomes it. When the daemon ends without
+// sending one, so does the process.
+func runHook() error {
+	pipe := os.NewFile(extraFd, "hook")
+	text, err := io.ReadAll(io.LimitReader(pipe, maxHook))
+	pipe.Close()
+	if err != nil || len(text) == 0 {
+		return exitcode.Silent(exitcode.IPC)
+	}
+	var h hookCommand
+	if err := json.Unmarshal(text, &h); err != nil {
+		return exitcode.New(exitcode.IPC, "cannot read which command to run: %w", err)
+	}
+	shell, err := exec.LookPath(h.Shell)
+	if err != nil {
+		return exitcode.New(exitcode.IPC, "cannot find the shell of a daemon's hook: %w", err)
+	}
+	err = unix.Exec(shell, []string{h.Shell, "-c", h.Command}, h.Env)
+	return exitcode.New(exitcode.IPC, "cannot run %s: %w", fmt.Sprintf("%s -c", shell), err)
+}
