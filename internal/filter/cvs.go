@@ -6,14 +6,21 @@ const cvsDefaults = "RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags TAGS .make.state 
 	" *~ #* .#* ,* _$* *$ *.old *.bak *.BAK *.orig *.rej .del-* *.a *.olb *.o *.obj *.so *.exe" +
 	" *.Z *.elc *.ln core .svn/ .git/ .hg/ .bzr/"
 
-// loadCVS fills the list that stands in the place of a "-C" rule, once.
+// loadCVS fills the list that stands in the place of a "-C" rule, once. A rule
+// in a per-directory file may ask for it, so that walks can meet here.
 //
 // rsync 3.5.0 exclude.c:get_cvs_excludes.
 func (l *List) loadCVS(f flags) error {
-	if l.cvsLoaded {
-		return nil
+	l.cvsLoad.Lock()
+	defer l.cvsLoad.Unlock()
+	if !l.cvsLoaded {
+		l.cvsLoaded = true
+		l.cvsErr = l.readCVS(f)
 	}
-	l.cvsLoaded = true
+	return l.cvsErr
+}
+
+func (l *List) readCVS(f flags) error {
 	p := l.parser()
 	defaults := &rule{flags: f &^ fromFile}
 	if l.protocol >= 30 {

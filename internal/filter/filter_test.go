@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -165,6 +169,13 @@ func TestErrors(t *testing.T) {
 		"/cwd/hop":    ". bad\n",
 		"/cwd/sided":  "H x\n",
 	}
+	dir := t.TempDir()
+	for name, text := range f {
+		if err := os.WriteFile(filepath.Join(dir, path.Base(name)), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rsync, _ := exec.LookPath("rsync")
 	for _, c := range []struct {
 		kind Kind
 		text string
@@ -206,6 +217,15 @@ func TestErrors(t *testing.T) {
 		}
 		if e.Code != c.code || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%q: exit %d, %q; want %d, %q", c.text, e.Code, err, c.code, c.want)
+		}
+		if rsync != "" { // ask the real one as well
+			option := []string{"--filter=", "--exclude=", "--include=", "--exclude-from=", "--include-from="}[c.kind]
+			cmd := exec.Command(rsync, option+c.text, "-n", ".", "none/")
+			cmd.Dir = dir
+			out, _ := cmd.CombinedOutput()
+			if first, _, _ := strings.Cut(string(out), "\n"); first != err.Error() {
+				t.Errorf("%q: %q; rsync: %q", c.text, err, first)
+			}
 		}
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %q shows what a file says", c.text, err)
@@ -396,6 +416,40 @@ func TestCVS(t *testing.T) {
 		t.Fatal(err)
 	}
 	verdicts(t, "-C", w.Check, "+core", "=x.o", "=mine", "-ours", "-env", "-local")
+}
+
+// TestWalksMeet runs walks of one list at the same time, under -race.
+func TestWalksMeet(t *testing.T) {
+	f := files{"/cwd/a/.rules": "-C\n- x\n: .more\n", "/cwd/b/.rules": "-C\n- y\n: .more\n", "/cwd/b/.more": "- z\n"}
+	l := listOf(t, Config{Open: f.open}, ": .rules", "- all")
+	var group sync.WaitGroup
+	for _, who := range []string{"sender", "generator", "sender"} {
+		group.Go(func() {
+			w := l.Walk(Root{Who: who, Dir: "/cwd", Open: f.under("/cwd")})
+			for _, dir := range []string{".", "a", "b", "a"} {
+				if err := w.Enter(dir); err != nil {
+					t.Error(err)
+				}
+			}
+			verdicts(t, who, w.Check, "-a/x", "=a/y", "-a/core", "-a/all")
+		})
+	}
+	group.Wait()
+}
+
+// TestSecondTree pins a difference: what rsync 3.5.0 finds above the transfer
+// counts in the first source argument only.
+func TestSecondTree(t *testing.T) {
+	f := files{"/cwd/.rsync-filter": "- x\n"}
+	l := listOf(t, Config{Open: f.open}, ": /.rsync-filter")
+	w := l.Walk(Root{Who: "sender", Dir: "/cwd", Open: f.under("/cwd")})
+	for _, dir := range []string{"one", "two"} {
+		if err := w.Enter(dir); err != nil {
+			t.Fatal(err)
+		}
+		verdicts(t, dir, w.Check, "-"+dir+"/x")
+		w.Leave(dir)
+	}
 }
 
 // TestDebug pins the messages that scripts and people know.

@@ -3,6 +3,7 @@ package filter
 import (
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prsync/prsync/internal/exitcode"
@@ -77,8 +78,10 @@ type List struct {
 	cvs   ruleList
 	// protocol is what Send or Recv negotiated; cfg.Protocol before that.
 	protocol  int
-	cvsLoaded bool
 	perDirs   int // how often PerDirFilter was added
+	cvsLoad   sync.Mutex
+	cvsLoaded bool
+	cvsErr    error
 
 	sawPerDir, sawXattr atomic.Bool
 }
@@ -97,7 +100,7 @@ func New(cfg Config) *List {
 // Clone returns a copy that can be given other rules. A local transfer takes
 // one for its receiving end before Send.
 func (l *List) Clone() *List {
-	c := &List{cfg: l.cfg, protocol: l.protocol, cvsLoaded: l.cvsLoaded, perDirs: l.perDirs}
+	c := &List{cfg: l.cfg, protocol: l.protocol, cvsLoaded: l.cvsLoaded, cvsErr: l.cvsErr, perDirs: l.perDirs}
 	moved := make(map[*merge]*merge)
 	copyRules := func(from ruleList) ruleList {
 		to := ruleList{label: from.label}
