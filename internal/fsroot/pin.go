@@ -94,7 +94,7 @@ func (p *Pin) Chmod(mode uint32) error {
 		if err != syscall.ENOSYS && err != syscall.EPERM && err != syscall.EINVAL {
 			return err
 		}
-		return p.viaProc(err, func(proc int, n string) error {
+		return p.viaProc(procFd(), err, func(proc int, n string) error {
 			if p.isSymlink() {
 				return syscall.EOPNOTSUPP
 			}
@@ -131,7 +131,7 @@ func (p *Pin) Utimes(atime, mtime Timespec) error {
 			return err
 		}
 		// Before Linux 5.8. A number is always a name without NULs.
-		return p.viaProc(err, func(proc int, n string) error {
+		return p.viaProc(procFd(), err, func(proc int, n string) error {
 			return unix.UtimesNanoAt(proc, n, ts[:], 0)
 		}, func(fd int) error { return utimensat(fd, nil, &ts, 0) })
 	}))
@@ -161,10 +161,10 @@ func fchmodat2(fd int, mode uint32) error {
 func (p *Pin) isSymlink() bool { return p.path && isLink(p.fd) }
 
 // viaProc works on an O_PATH descriptor on kernels that lack the direct call:
-// through /proc/self/fd, else, for what can be opened, on a second descriptor of
-// the same inode. failed is the error if neither way is open.
-func (p *Pin) viaProc(failed error, byName func(proc int, n string) error, byFd func(fd int) error) error {
-	if proc := procFd(); proc >= 0 {
+// through /proc/self/fd, else, of a directory, on a second descriptor of the same
+// inode. failed is the error if neither way is open.
+func (p *Pin) viaProc(proc int, failed error, byName func(proc int, n string) error, byFd func(fd int) error) error {
+	if proc >= 0 {
 		return byName(proc, strconv.Itoa(p.fd))
 	}
 	st, err := lstatAt(p.fd, "")

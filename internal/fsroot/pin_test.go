@@ -151,20 +151,40 @@ func TestPinOldKernels(t *testing.T) {
 	for _, name := range kinds(t, r) {
 		p := must1(r.Pin(name))
 		ts := [2]unix.Timespec{{Sec: 3}, {Sec: 4}}
-		must(t, p.viaProc(syscall.ENOSYS, func(proc int, n string) error {
+		must(t, p.viaProc(procFd(), syscall.ENOSYS, func(proc int, n string) error {
 			return unix.UtimesNanoAt(proc, n, ts[:], 0)
 		}, nil))
 		if st, _ := r.Lstat(name); st.Mtime.Sec != 4 {
 			t.Errorf("%s: time %v", name, st.Mtime)
 		}
-		path := fmt.Sprintf("/proc/self/fd/%d", p.Fd())
-		if name != "link" && name != "fifo" && name != "sock" && !p.isAt(path) {
-			t.Errorf("%s is not found at %s", name, path)
+		set := xattrCalls{
+			byPath: func(path string) error { return unix.Setxattr(path, "user.old", []byte("path"), 0) },
+			byFd:   func(fd int) error { return unix.Fsetxattr(fd, "user.old", []byte("fd"), 0) },
 		}
-		if name == "file" || name == "dir" {
-			must(t, unix.Setxattr(path, "user.old", []byte("x"), 0))
-			if v, err := p.Getxattr("user.old"); err != nil || string(v) != "x" {
-				t.Errorf("%s: %q, %v", name, v, err)
+		for want, call := range map[string]func() error{
+			"path": func() error { return p.xattrVia(procFd(), false, set) },
+			"fd":   func() error { return p.reopened(procFd(), fmt.Sprint(p.Fd()), set.byFd) },
+			"none": func() error { return p.xattrVia(-1, false, set) },
+		} {
+			err := call()
+			v, _ := p.Getxattr("user.old")
+			switch {
+			case name == "dir" && want == "none":
+				want = "fd"
+			case name != "file" && name != "dir", want == "none":
+				if err == nil {
+					t.Errorf("%s by %s: no error", name, want)
+				}
+				continue
+			}
+			if err != nil || string(v) != want {
+				t.Errorf("%s by %s: %q, %v", name, want, v, err)
+			}
+		}
+		if name == "dir" {
+			must(t, p.viaProc(-1, syscall.ENOSYS, nil, func(fd int) error { return unix.Fchmod(fd, 0750) }))
+			if st, _ := p.Stat(); st.Perm() != 0750 {
+				t.Errorf("a directory without /proc: mode %o", st.Perm())
 			}
 		}
 		p.Close()

@@ -27,33 +27,49 @@ var hasXattrat = sync.OnceValue(func() bool {
 	return e != unix.ENOSYS && e != unix.EPERM
 })
 
-// xattrVia picks the way to the attributes of a pinned inode. These calls take
-// no O_PATH descriptor, so it is named through /proc: relative to the held
-// descriptor of /proc/self/fd (6.13), by path, or opened again.
-func (p *Pin) xattrVia(at func(proc int, n string) error, byPath func(path string) error, byFd func(fd int) error) error {
+// xattrCalls is one call in its three forms.
+type xattrCalls struct {
+	at     func(proc int, n string) error // /proc/self/fd and a name in it
+	byPath func(path string) error
+	byFd   func(fd int) error
+}
+
+func (p *Pin) xattr(c xattrCalls) error {
 	if !p.path {
-		return retry(func() error { return byFd(p.fd) })
+		return retry(func() error { return c.byFd(p.fd) })
+	}
+	return p.xattrVia(procFd(), hasXattrat(), c)
+}
+
+// xattrVia reaches the attributes behind an O_PATH descriptor, which these calls
+// do not take themselves: named through /proc, relative to its held descriptor
+// (6.13) or by path, or opened again.
+func (p *Pin) xattrVia(proc int, direct bool, c xattrCalls) error {
+	if proc < 0 {
+		return p.viaProc(proc, syscall.EOPNOTSUPP, nil, c.byFd)
 	}
 	n := strconv.Itoa(p.fd)
-	proc := procFd()
-	if proc >= 0 && hasXattrat() {
-		return retry(func() error { return at(proc, n) })
-	}
-	if proc < 0 {
-		return p.viaProc(syscall.EOPNOTSUPP, nil, byFd)
+	if direct {
+		return retry(func() error { return c.at(proc, n) })
 	}
 	if path := "/proc/self/fd/" + n; p.isAt(path) {
-		return retry(func() error { return byPath(path) })
+		return retry(func() error { return c.byPath(path) })
 	}
 	if p.isSymlink() {
 		return syscall.EOPNOTSUPP
 	}
+	return p.reopened(proc, n, c.byFd)
+}
+
+// reopened calls f with a second descriptor of the inode, which takes the right
+// to read it: /proc is held, but no longer in sight after a chroot.
+func (p *Pin) reopened(proc int, n string, f func(fd int) error) error {
 	fd, err := openat(proc, n, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return retry(func() error { return byFd(fd) })
+	return retry(func() error { return f(fd) })
 }
 
 // isAt reports whether path leads to the pinned inode.
@@ -84,7 +100,7 @@ func sized(get func(buf []byte) (int, error)) ([]byte, error) {
 // Getxattr returns the value of an extended attribute (ENODATA if there is none).
 func (p *Pin) Getxattr(name string) ([]byte, error) {
 	val, err := sized(func(buf []byte) (n int, err error) {
-		err = p.xattrVia(func(proc int, link string) (err error) {
+		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
 			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, name, buf, 0)
 			return err
 		}, func(path string) (err error) {
@@ -93,7 +109,7 @@ func (p *Pin) Getxattr(name string) ([]byte, error) {
 		}, func(fd int) (err error) {
 			n, err = unix.Fgetxattr(fd, name, buf)
 			return err
-		})
+		}})
 		return n, err
 	})
 	return val, pathError("getxattr", p.name, err)
@@ -102,7 +118,7 @@ func (p *Pin) Getxattr(name string) ([]byte, error) {
 // Listxattr returns the names of the extended attributes in the kernel's order.
 func (p *Pin) Listxattr() ([]string, error) {
 	list, err := sized(func(buf []byte) (n int, err error) {
-		err = p.xattrVia(func(proc int, link string) (err error) {
+		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
 			n, err = listxattrat(proc, link, buf)
 			return err
 		}, func(path string) (err error) {
@@ -111,7 +127,7 @@ func (p *Pin) Listxattr() ([]string, error) {
 		}, func(fd int) (err error) {
 			n, err = unix.Flistxattr(fd, buf)
 			return err
-		})
+		}})
 		return n, err
 	})
 	var names []string
@@ -125,26 +141,26 @@ func (p *Pin) Listxattr() ([]string, error) {
 
 // Setxattr creates or replaces an extended attribute.
 func (p *Pin) Setxattr(name string, value []byte) error {
-	err := p.xattrVia(func(proc int, link string) error {
+	err := p.xattr(xattrCalls{func(proc int, link string) error {
 		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, name, value, 0)
 		return err
 	}, func(path string) error {
 		return unix.Setxattr(path, name, value, 0)
 	}, func(fd int) error {
 		return unix.Fsetxattr(fd, name, value, 0)
-	})
+	}})
 	return pathError("setxattr", p.name, err)
 }
 
 // Removexattr removes an extended attribute (ENODATA if there is none).
 func (p *Pin) Removexattr(name string) error {
-	err := p.xattrVia(func(proc int, link string) error {
+	err := p.xattr(xattrCalls{func(proc int, link string) error {
 		return removexattrat(proc, link, name)
 	}, func(path string) error {
 		return unix.Removexattr(path, name)
 	}, func(fd int) error {
 		return unix.Fremovexattr(fd, name)
-	})
+	}})
 	return pathError("removexattr", p.name, err)
 }
 
