@@ -62,6 +62,7 @@ func (p *parser) warn(format string, args ...any) {
 //
 // rsync 3.5.0 exclude.c:parse_filter_str.
 func (p *parser) text(to *ruleList, text string, container *rule, m mode) error {
+	text, _, _ = strings.Cut(text, "\x00") // as a C string ends
 	for {
 		r, pattern, rest, err := p.token(text, container, m)
 		if r == nil || err != nil {
@@ -103,8 +104,9 @@ func (p *parser) mergeRule(to *ruleList, r *rule, pattern *string) (done bool, e
 		*pattern = ".cvsignore"
 	}
 	if r.has(excludeSelf) {
-		self := (*pattern)[strings.LastIndexByte(*pattern, '/')+1:]
-		p.add(to, &rule{flags: r.flags & fromFile}, self, 0)
+		if self := (*pattern)[strings.LastIndexByte(*pattern, '/')+1:]; self != "" {
+			p.add(to, &rule{flags: r.flags & fromFile}, self, 0)
+		}
 		r.flags &^= excludeSelf
 	}
 	if r.has(perDir) && !p.scanning {
@@ -325,7 +327,7 @@ func (p *parser) lines(to *ruleList, in *bufio.Reader, container *rule, m mode) 
 		if err != nil && err != io.EOF {
 			return err
 		}
-		text, _, _ := strings.Cut(string(line), "\x00")
+		text := string(line)
 		switch {
 		case overflow:
 			p.warn("discarding over-long filter: %s", p.src.show(nil, text))

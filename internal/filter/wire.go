@@ -119,8 +119,7 @@ func (l *List) read(r io.Reader, m mode) error {
 		if _, err := io.ReadFull(r, buf[:n]); err != nil {
 			return err
 		}
-		text, _, _ := strings.Cut(string(buf[:n]), "\x00")
-		if err := l.parser().text(&l.rules, text, &rule{}, m); err != nil {
+		if err := l.parser().text(&l.rules, string(buf[:n]), &rule{}, m); err != nil {
 			return err
 		}
 	}
