@@ -41,10 +41,7 @@ func offered() []spelling {
 		if r.opt.hidden || strings.HasPrefix(r.long, "no-") && len(r.long) == len("no-x") {
 			continue
 		}
-		s := spelling{letter: r.short, help: r.opt.help, values: r.opt.values}
-		if s.help == "" {
-			s.help = r.opt.lines[0].right
-		}
+		s := spelling{letter: r.short, help: r.opt.summary(), values: r.opt.values}
 		if r.long != "" {
 			s.name = "--" + r.long
 		}

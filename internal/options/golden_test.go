@@ -187,7 +187,12 @@ func ask(t *testing.T, dir string, env, args []string) record {
 
 func writeRecords(t *testing.T, name string, commands [][]string) {
 	t.Helper()
-	dir := t.TempDir()
+	writeRecordsAt(t, t.TempDir(), name, commands)
+}
+
+// writeRecordsAt runs the commands with dir as home and working directory.
+func writeRecordsAt(t *testing.T, dir, name string, commands [][]string) {
+	t.Helper()
 	if err := os.Mkdir(filepath.Join(dir, "src"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (o *option) writeMan(b *strings.Builder) {
 	}
 	text := o.man
 	if text == "" {
-		text = strings.ToUpper(o.help[:1]) + o.help[1:]
+		text = strings.ToUpper(o.summary()[:1]) + o.summary()[1:]
 	}
 	if !strings.HasSuffix(text, ".") {
 		text += "."

@@ -114,6 +114,14 @@ func (o *option) letter() byte {
 	return 0
 }
 
+// summary is what the option does, in one line.
+func (o *option) summary() string {
+	if o.help == "" {
+		return o.lines[0].right
+	}
+	return o.help
+}
+
 // helpLines returns the lines for --help.
 func (o *option) helpLines() []line {
 	switch {
