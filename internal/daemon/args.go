@@ -29,7 +29,6 @@ type argReader struct {
 	// secluded says that these are the arguments that follow the mark -s:
 	// nothing in them was escaped, and one is one path.
 	secluded bool
-	decode   func(string) string
 	// expand turns a path argument into the names that it matches.
 	expand func(pattern string) ([]string, error)
 }
@@ -51,9 +50,6 @@ func (r *argReader) read() (args []string, paths string, err error) {
 		}
 		if count+2 >= maxDaemonArgs {
 			return nil, "", errTooManyArgs
-		}
-		if r.decode != nil {
-			arg = r.decode(arg)
 		}
 		if !pathsFollow {
 			if !r.secluded {

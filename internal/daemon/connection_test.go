@@ -88,7 +88,7 @@ func TestStockClientErrors(t *testing.T) {
 }
 
 func TestSession(t *testing.T) {
-	h := start(t, "[m]\npath = DIR/m\nuse chroot = no\nexclude = /secret\n", hideSecret)
+	h := start(t, "[m]\npath = DIR/m\nuse chroot = no\nexclude = /secret\n")
 	s := h.visit(t, "m", "--server", "--sender", "-vlogDtpre.iLsfxCIvu", ".", "m/foo*")
 	want := []string{"rsyncd", "--server", "--sender", "-vlogDtpre.iLsfxCIvu", ".", "foo1", "foo2"}
 	if strings.Join(s.Args, " ") != strings.Join(want, " ") || !s.Sender || s.Protocol != 32 || !s.ReadOnly {
@@ -122,13 +122,13 @@ func TestSecludedArguments(t *testing.T) {
 	if l := c.line(); l != "@RSYNCD: OK" {
 		t.Fatal(l)
 	}
-	c.send("--server\x00--sender\x00-s\x00.\x00\x00rsync\x00-vlogDtpre.iLsfxCIvu\x00--groupmap=\\*:x\x00.\x00m/foo1 m/foo2\x00\x00")
+	c.send("--server\x00--sender\x00-s\x00\x00rsync\x00-vlogDtpre.iLsfxCIvu\x00--groupmap=\\*:x\x00.\x00m/foo1 m/foo2\x00\x00")
 	s := c.answer()
 	want := []string{"rsync", "-vlogDtpre.iLsfxCIvu", `--groupmap=\*:x`, ".", "foo1 m/foo2"}
 	if strings.Join(s.Args, "|") != strings.Join(want, "|") {
 		t.Errorf("%q", s.Args)
 	}
-	if s.Env["RSYNC_ARG0"] != "rsyncd" || s.Env["RSYNC_ARG3"] != "-s" || s.Env["RSYNC_ARG5"] != "-vlogDtpre.iLsfxCIvu" {
+	if s.Env["RSYNC_ARG0"] != "rsyncd" || s.Env["RSYNC_ARG3"] != "-s" || s.Env["RSYNC_ARG4"] != "-vlogDtpre.iLsfxCIvu" {
 		t.Errorf("%v", s.Env)
 	}
 }
@@ -160,9 +160,9 @@ func TestTooManyArguments(t *testing.T) {
 	h.wantLog(t, "too many daemon arguments")
 }
 
-func TestParseErrorReachesTheEngine(t *testing.T) {
-	h := start(t, "[m]\npath = DIR/m\n")
-	if s := h.visit(t, "m", "--server", "--refused", ".", "m/"); s.Err != "The server is configured to refuse --refused" {
+func TestRefusedOptionReachesTheEngine(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\nrefuse options = checksum\n")
+	if s := h.visit(t, "m", "--server", "-c", ".", "m/"); !strings.Contains(s.Err, "The server is configured to refuse --checksum (-c)") {
 		t.Errorf("%+v", s)
 	}
 }
@@ -212,9 +212,3 @@ func TestMaxConnections(t *testing.T) {
 		}
 	}
 }
-
-type hider struct{}
-
-func (hider) Excluded(name string, isDir bool) bool { return name == "secret" }
-
-func hideSecret(cfg *Config) {}

@@ -3,12 +3,15 @@ package daemon
 import (
 	"context"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"time"
 
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/options"
 )
 
 // DefaultPort is the port that IANA gave to rsync.
@@ -62,12 +65,6 @@ type Config struct {
 	// Now is the clock of the log; nil is time.Now.
 	Now func() time.Time
 
-	// Filter builds the rules that hide files of a module from clients,
-	// from its filter, include and exclude parameters. It is called before
-	// any chroot. dir is the module's root as rules see it. nil hides nothing.
-	Filter func(m *conf.Module, dir string) (Filter, error)
-	// Parse reads the arguments of a client.
-	Parse ParseFunc
 	// Serve runs what a client asked for.
 	Serve ServeFunc
 }
@@ -78,37 +75,11 @@ type Resolver interface {
 	LookupHost(ctx context.Context, host string) ([]string, error)
 }
 
-// Filter decides what of a module exists for its clients.
-type Filter interface {
-	// Excluded reports whether the name, relative to the module's root, is
-	// to be treated as if it did not exist.
-	Excluded(name string, isDir bool) bool
-}
-
-// ParseFunc reads arguments as a server gets them; args[0] is no option. An
-// error is one that the client is to be told (refused or unknown option). It
-// is called a second time with the arguments that follow when the first were
-// only the mark that they are secluded (-s).
-type ParseFunc func(s *Session, args []string) (Request, error)
-
 // ServeFunc runs one request. It is called with the privileges, the root and
 // the working directory of the module. When s.Err is set, the request is not
 // to be run: the protocol is to be set up as far as it takes to send the
 // client that error, and the function returns an error with exit code 4.
 type ServeFunc func(ctx context.Context, s *Session) error
-
-// Request is what the daemon itself needs to know of parsed arguments.
-type Request struct {
-	// Sender is set when the daemon is to send.
-	Sender bool
-	// Secluded is set when the arguments proper come after these ones.
-	Secluded bool
-	// Decode turns secluded arguments into the module's character set; nil
-	// leaves them as they are.
-	Decode func(string) string
-	// Options is for Serve.
-	Options any
-}
 
 // Session is one client's visit to a module, as handed to Serve.
 type Session struct {
@@ -149,18 +120,24 @@ type Session struct {
 	NumericIDs bool
 	// Names asks the name converter; nil when the module has none.
 	Names *NameConverter
-	// Filter hides files of the module; nil hides none.
-	Filter Filter
+	// Filter holds the module's own rules: what they exclude does not exist
+	// for the client. Paths in them start at the module.
+	Filter *filter.List
+	// Chmod is the module's incoming or outgoing chmod, whichever applies.
+	// It is in Options.Chmod too, but holds for a receiver without --perms.
+	Chmod string
 
 	// Args are the client's arguments, options unescaped and paths expanded
 	// as globs; Args[0] is no option.
 	Args []string
 	// Paths is the request in the form that is logged; "" when none.
 	Paths string
-	// Request is what Parse returned for Args.
-	Request Request
+	// Options is what the options in Args say, with the module's parameters
+	// imposed on them; Operands are the other arguments, "." first.
+	Options  *options.Options
+	Operands []string
 	// Err, when set, is to be told to the client in place of a transfer: an
-	// error of Parse or of the pre-xfer exec.
+	// unknown or refused option, or what the pre-xfer exec said.
 	Err error
 
 	// Log is the module's log. LogFormat is the format of its transfer
@@ -239,6 +216,14 @@ func setenv(env []string, name, value string) []string {
 		out = append(out, e)
 	}
 	return append(out, name+"="+value)
+}
+
+// openRules is openOperatorFile for the filter package.
+func openRules(path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return nil, fs.ErrInvalid
+	}
+	return openOperatorFile(path)
 }
 
 // openOperatorFile opens a file that the operator named for reading; links on

@@ -60,27 +60,8 @@ func testConfig(file string) Config {
 	}
 	return Config{
 		File: file, Env: env, Argv: []string{os.Args[0]}, Version: "test",
-		Parse: testParse, Serve: testServe,
+		Serve: testServe,
 	}
-}
-
-// testParse knows as much of options as the daemon itself wants to.
-func testParse(s *Session, args []string) (Request, error) {
-	var r Request
-	for _, a := range args {
-		switch {
-		case a == "--sender":
-			r.Sender = true
-		case a == "--refused":
-			return r, errors.New("The server is configured to refuse --refused")
-		case strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--"):
-			letters, _, _ := strings.Cut(a, "e")
-			r.Secluded = r.Secluded || strings.Contains(letters, "s")
-		case a == ".":
-			return r, nil
-		}
-	}
-	return r, nil
 }
 
 // told is what testServe writes to the client about its session.
@@ -99,7 +80,7 @@ type told struct {
 func testServe(ctx context.Context, s *Session) error {
 	out := told{Module: s.Module.Name, Addr: s.Addr, Host: s.Host, User: s.User, Path: s.Module.Path, Dir: s.Dir,
 		FullPath: s.FullPath, Args: s.Args, Paths: s.Paths, UID: os.Getuid(), GID: os.Getgid(), Protocol: s.Protocol,
-		ReadOnly: s.ReadOnly, Sender: s.Request.Sender, Chrooted: s.Chrooted, Inner: s.Inner, Secure: s.SecureLinks,
+		ReadOnly: s.ReadOnly, Sender: s.Options.Sender, Chrooted: s.Chrooted, Inner: s.Inner, Secure: s.SecureLinks,
 		Numeric: s.NumericIDs, Munge: s.MungeLinks, PID: os.Getpid(), Env: map[string]string{}}
 	out.Groups, _ = os.Getgroups()
 	out.Cwd, _ = os.Getwd()
@@ -152,6 +133,13 @@ type host struct {
 func start(t *testing.T, text string, mod ...func(*Config)) *host {
 	t.Helper()
 	h := newHost(t, text)
+	run(t, h, mod...)
+	return h
+}
+
+// run starts the listener of a host.
+func run(t *testing.T, h *host, mod ...func(*Config)) {
+	t.Helper()
 	cfg := testConfig(filepath.Join(h.dir, "conf"))
 	cfg.Address, cfg.Port = "127.0.0.1", h.port
 	for _, f := range mod {
@@ -172,7 +160,6 @@ func start(t *testing.T, text string, mod ...func(*Config)) *host {
 		done <- err
 		t.Fatalf("the listener did not start: %v", err)
 	}
-	return h
 }
 
 func newHost(t *testing.T, text string) *host {
@@ -324,4 +311,13 @@ func needRoot(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

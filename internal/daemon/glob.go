@@ -4,6 +4,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/filter/wildmatch"
 	"github.com/prsync/prsync/internal/fsroot"
 )
@@ -20,8 +21,9 @@ type GlobFS interface {
 
 // globber expands path arguments (rsync 3.5.0 util1.c:glob_expand).
 type globber struct {
-	fs     GlobFS
-	filter Filter
+	fs GlobFS
+	// excluded reports whether a name is hidden from clients; nil hides none.
+	excluded func(name string, isDir bool) bool
 	// sanitize keeps paths below the module's root by their text.
 	sanitize bool
 	hits     []string
@@ -79,7 +81,7 @@ func (g *globber) take(name string, found bool, rest string, more bool, done, fi
 		if err != nil || more && !isDir {
 			return nil
 		}
-		if g.filter != nil && g.filter.Excluded(filtered, isDir) {
+		if g.excluded != nil && g.excluded(strings.TrimPrefix(filtered, "/"), isDir) {
 			return nil
 		}
 	}
@@ -156,6 +158,12 @@ func cleanPath(p string) string {
 		out, slash = append(out, part), i < len(parts)-1
 	}
 	return joinPath(root, out, slash)
+}
+
+// excluder asks a module's rules about names relative to its root.
+func excluder(list *filter.List) func(name string, isDir bool) bool {
+	walk := list.Walk(filter.Root{Who: "sender", Dir: "/"})
+	return func(name string, isDir bool) bool { return walk.Check(name, isDir) == filter.Exclude }
 }
 
 // rootFS is the GlobFS of a pinned module root.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,11 +91,9 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		NumericIDs: numericIDs(m, where.chroot),
 		held:       c.held,
 	}
-	if c.d.Filter != nil {
-		if s.Filter, err = c.d.Filter(m, where.inner); err != nil {
-			c.log.Errorf("%v", err)
-			return c.refuse(exitcode.FileIO, "cannot read the filter rules of module %s", m.Name)
-		}
+	if s.Filter, err = c.filters(m); err != nil {
+		c.log.Errorf("%v", err)
+		return c.refuse(exitcode.FileIO, "cannot read the filter rules of module %s", m.Name)
 	}
 	c.switchLog(m)
 	s.Log = c.log
@@ -155,6 +152,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		}
 		s.Names = NewNameConverter(converter.stdin, converter.stdout, c.log.Errorf)
 	}
+	impose(s)
 	c.logRequest(s)
 	return c.d.Serve(ctx, s)
 }
@@ -276,25 +274,25 @@ func (c *connection) moveIn(s *Session, where modulePath) error {
 // readRequest reads and parses the arguments, twice when they are secluded. It
 // returns the arguments for the environment of hooks that came before s.Args.
 func (c *connection) readRequest(s *Session) (early []string, err error) {
-	g := &globber{fs: rootFS{s.Root}, filter: s.Filter, sanitize: s.Inner}
+	g := &globber{fs: rootFS{s.Root}, excluded: excluder(s.Filter), sanitize: s.Inner}
 	r := &argReader{in: c.in, module: s.Module.Name, nulls: c.protocol >= 30, expand: g.expand}
 	if s.Args, s.Paths, err = r.read(); err != nil {
 		return nil, c.badRequest(err)
 	}
 	early = s.Args[:1:1]
-	s.Request, s.Err = c.d.Parse(s, s.Args)
-	if !s.Request.Secluded || s.Err != nil {
+	c.parse(s, s.Args[1:], false)
+	if !s.Options.SecludedArgs || s.Err != nil {
 		return early, nil
 	}
 	early = s.Args
-	r.nulls, r.secluded, r.decode = true, true, s.Request.Decode
+	r.nulls, r.secluded = true, true
 	if s.Args, s.Paths, err = r.read(); err != nil {
 		return nil, c.badRequest(err)
 	}
 	if len(s.Args) == 0 {
 		s.Args = []string{"rsyncd"}
 	}
-	s.Request, s.Err = c.d.Parse(s, s.Args)
+	c.parse(s, append(early[1:len(early):len(early)], s.Args[1:]...), true)
 	return early, nil
 }
 
@@ -308,29 +306,4 @@ func (c *connection) badRequest(err error) error {
 		c.log.Printf("the client %s (%s) went away before its arguments were read", c.host, c.addr)
 	}
 	return c.lost(err)
-}
-
-// logRequest says who asked for what.
-func (c *connection) logRequest(s *Session) {
-	if s.Paths == "" {
-		return
-	}
-	direction, who := "to", ""
-	if s.Request.Sender {
-		direction = "on"
-	}
-	if s.User != "" {
-		who = s.User + "@"
-	}
-	c.log.Printf("rsync %s %s from %s%s (%s)", direction, s.Paths, who, s.Host, s.Addr)
-}
-
-// Timeout returns the I/O timeout of the session, given what the client asked
-// for (0 is none): the shorter of the two.
-func (s *Session) Timeout(asked time.Duration) time.Duration {
-	own := time.Duration(s.Module.Timeout) * time.Second
-	if own > 0 && (asked <= 0 || own < asked) {
-		return own
-	}
-	return asked
 }
