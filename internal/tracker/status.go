@@ -21,7 +21,7 @@ func (t *Tracker) ranked(names []string, p Published, tls bool, now time.Time) [
 		if v == nil || v.url == "" || !v.state.Eligible(now) || tls && !strings.HasPrefix(v.url, "https:") || t.missing.has(n, p.ID, now) {
 			continue
 		}
-		list = append(list, mirror{Name: n, URL: v.url, Cost: v.state.Cost(p.Size, now), Syncing: v.state.Syncing})
+		list = append(list, mirror{Name: n, URL: v.url, Cost: v.state.Cost(now), Syncing: v.state.Syncing})
 	}
 	t.mu.Unlock()
 	slices.SortFunc(list, func(a, b mirror) int {

@@ -35,6 +35,12 @@ const (
 	// forget is the time constant with which redirected bytes that nobody
 	// fetched (aborted, served from a cache) leave the account.
 	forget = 5 * time.Minute
+	// A customer's stay is learned from announces, from this start, within
+	// these bounds; in seconds.
+	defaultStay, minStay, maxStay = 3.0, 0.2, 60.0
+	// Synchronizing volunteers get customers only if all others have this
+	// many seconds of work before a new one, by the choice among them.
+	patience = 3.0
 	// onTheWay is how long a redirected customer may take to arrive: what was
 	// issued within it stays outstanding even if the volunteer saw nobody.
 	onTheWay = 2 * time.Second
@@ -58,6 +64,7 @@ type State struct {
 	outstanding float64   // bytes, as of at
 	at          time.Time
 	issued      float64 // bytes issued since the last announce
+	stay        float64 // seconds for which a customer's bytes are outstanding
 	recent      float64 // of those, within onTheWay
 	recentAt    time.Time
 }
@@ -102,6 +109,11 @@ func (s *State) Announce(l Load, now time.Time) {
 	if !first && dt > 0 {
 		s.measured *= math.Exp(-dt / forget.Seconds())
 		s.foreignRate = max(0, delta-pending) / dt
+		if delta > 0 {
+			// Little's law: bytes in the system over bytes per second.
+			t := min(maxStay, max(minStay, s.measured*dt/delta))
+			s.stay = 0.7*s.Stay() + 0.3*t
+		}
 	}
 	if l.Customers == 0 {
 		// Nobody is being served: only who is still on the way can be left.
@@ -126,13 +138,33 @@ func (s *State) settle(now time.Time) {
 	}
 }
 
-// Outstanding returns the bytes that redirected customers still have to get.
+// Stay returns for how many seconds a customer's bytes are outstanding there
+// on average: customers fetch at their own speed, not at that of the uplink.
+func (s *State) Stay() float64 {
+	if s.stay == 0 {
+		return defaultStay
+	}
+	return s.stay
+}
+
+// Outstanding returns the bytes that redirected customers still have to get:
+// they leave as customers fetch them, and not faster than the uplink sends.
 func (s *State) Outstanding(now time.Time) float64 {
 	dt := now.Sub(s.at).Seconds()
 	if dt <= 0 {
 		return s.outstanding
 	}
-	return max(0, s.outstanding-dt*s.Available(now))
+	o, stay, avail := s.outstanding, s.Stay(), s.Available(now)
+	// As long as more is asked than the uplink sends it falls by a line, then
+	// exponentially.
+	if full := avail * stay; o > full {
+		t := (o - full) / avail
+		if dt <= t {
+			return o - avail*dt
+		}
+		o, dt = full, dt-t
+	}
+	return o * math.Exp(-dt/stay)
 }
 
 // Available returns the bytes per second that are left for redirected customers.
@@ -145,10 +177,8 @@ func (s *State) Available(now time.Time) float64 {
 	return max(minShare*c, c-f*(s.peerRate+s.foreignRate))
 }
 
-// Cost returns the seconds until a request for bytes would be served.
-func (s *State) Cost(bytes int64, now time.Time) float64 {
-	return (s.Outstanding(now) + float64(bytes)) / s.Available(now)
-}
+// Cost returns the seconds of work that stand before a new customer.
+func (s *State) Cost(now time.Time) float64 { return s.Outstanding(now) / s.Available(now) }
 
 // Late reports whether two announces are missing.
 func (s *State) Late(now time.Time) bool {
@@ -175,35 +205,40 @@ func (s *State) Eligible(now time.Time) bool { return !s.Failed && !s.Late(now) 
 const Choices = 2
 
 // Choose returns the index of the holder that gets a request for bytes. ok is
-// false when no holder is eligible. Holders that synchronize are considered
-// only when all others are ineligible. Choose changes nothing: call Issue on
-// the chosen one.
+// false when no holder is eligible. Holders that synchronize come last: only
+// when the choice among the others is fully loaded, or there are none. Choose
+// changes nothing: call Issue on the chosen one.
 func Choose(bytes int64, holders []*State, now time.Time, rnd *rand.Rand) (choice int, ok bool) {
-	for _, syncing := range [2]bool{false, true} {
-		var total float64
-		n := 0
-		for _, h := range holders {
-			if h.Syncing == syncing && h.Eligible(now) {
-				total += h.Available(now)
-				n++
-			}
+	best, bestCost := choose(holders, false, now, rnd)
+	if best < 0 || bestCost > patience {
+		if i, cost := choose(holders, true, now, rnd); i >= 0 && (best < 0 || cost < bestCost) {
+			best = i
 		}
-		if n == 0 {
-			continue
-		}
-		best, bestCost := -1, 0.0
-		for range min(Choices, n) {
-			i := draw(holders, syncing, best, total, now, rnd)
-			if i < 0 {
-				break
-			}
-			if c := holders[i].Cost(bytes, now); best < 0 || c < bestCost {
-				best, bestCost = i, c
-			}
-		}
-		return best, true
 	}
-	return -1, false
+	return best, best >= 0
+}
+
+// choose compares Choices of the eligible holders that do or do not synchronize.
+func choose(holders []*State, syncing bool, now time.Time, rnd *rand.Rand) (best int, bestCost float64) {
+	var total float64
+	n := 0
+	for _, h := range holders {
+		if h.Syncing == syncing && h.Eligible(now) {
+			total += h.Available(now)
+			n++
+		}
+	}
+	best = -1
+	for range min(Choices, n) {
+		i := draw(holders, syncing, best, total, now, rnd)
+		if i < 0 {
+			break
+		}
+		if c := holders[i].Cost(now); best < 0 || c < bestCost {
+			best, bestCost = i, c
+		}
+	}
+	return best, bestCost
 }
 
 // draw picks an eligible holder other than not, weighted by what it has
