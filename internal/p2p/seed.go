@@ -67,7 +67,8 @@ func (c *Client) open(m *ipc.Open) error {
 // together with what a volunteer adds: name, URL, holdings, load, stopping.
 // The engine fills in peer id, port and packs. Without calls of Announce the
 // engine announces by itself, at the interval that the host asks for; a caller
-// that announces takes the interval from the reply.
+// that announces takes the interval from the reply. The message must fit a
+// frame, about 30,000 ids of holdings: say the rest with Holdings.More.
 func (c *Client) Announce(ctx context.Context, o content.Offer, secret string, req *content.AnnounceRequest) (*content.AnnounceReply, error) {
 	n, err := c.offerNumber(o)
 	if err != nil {
@@ -80,7 +81,9 @@ func (c *Client) Announce(ctx context.Context, o content.Offer, secret string, r
 		return nil, c.gone
 	}
 	c.request++
-	m := ipc.Announce{Request: c.request, Offer: n, Secret: secret, Message: req.Encode()}
+	full := *req
+	full.PeerID, full.Port = c.PeerID(), c.Port()
+	m := ipc.Announce{Request: c.request, Offer: n, Secret: secret, Message: full.Encode()}
 	c.replies[m.Request] = reply
 	c.mu.Unlock()
 	if err := c.conn.Send(ipc.TypeAnnounce, m.Encode(), nil); err != nil {

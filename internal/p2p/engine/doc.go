@@ -1,0 +1,24 @@
+// Package engine is the swarm engine: it fetches contents from peers and from
+// the central host, verifies them and shares what it holds.
+//
+//	session   one client (p2p.Client) on a unix socket
+//	catalog   finds the packs of contents at a central host
+//	tracker   announces packs to a central host
+//	pack      one virtual blob: pieces, and the files that hold parts of it
+//	store     what the BitTorrent library sees of a pack
+//	schedule  which piece comes from where
+//	origin    ranges of a pack over HTTP
+//	bans      who sent bad data
+//
+// A pack's loop, woken by news and ten times a second:
+//
+//	for each wanted piece that is missing:
+//	    some connected peer has it      → leave it to the BitTorrent library
+//	    content.Owner says it is mine   → ask the origin for it (own)
+//	if no piece of mine is left, ask the origin for another's (spare)
+//	if nobody can be found who has it, insist (must)
+//	no progress for Stall               → fail the wants, with what is valid
+//
+// Locks: the library calls the store with its client lock held, so nothing
+// here calls the library while it holds pack.mu.
+package engine

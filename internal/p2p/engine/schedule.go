@@ -1,0 +1,485 @@
+package engine
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/anacrolix/torrent"
+
+	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/p2p/origin"
+)
+
+// Times of the schedule.
+const (
+	stepInterval   = 100 * time.Millisecond
+	firstAnnounce  = 500 * time.Millisecond // how long to wait for the first list of peers
+	spareBackoff   = 300 * time.Millisecond
+	ownBackoff     = time.Second // after the origin refused a piece of ours
+	mustAfter      = 3 * time.Second
+	hintsAge       = 2 * time.Second
+	watchdogPeriod = 200 * time.Millisecond
+	redialPeriod   = 2 * time.Second
+	spareWorth     = time.Second // what is left must take longer for second copies
+	maxRunBytes    = 4 << 20
+	runTime        = 500 * time.Millisecond // of a request to the origin
+)
+
+// plan is what the pack's loop knows; guarded by pack.mu.
+type plan struct {
+	began    time.Time
+	stale    bool   // wants have changed
+	avail    []bool // some connected peer has the piece
+	mine     []bool // by content.Owner
+	ids      []string
+	lost     []int // pieces to tell the library about
+	cursor   int
+	checking bool
+
+	out     []byte // pieces the origin said are out
+	outAt   time.Time
+	spareAt time.Time
+
+	peerData  time.Time // when a peer sent something useful
+	peerBytes int64
+	rate      float64 // bytes per second that became valid, smoothed
+	rateAt    time.Time
+	rateBytes int64
+
+	watchAt  time.Time
+	kicks    int
+	redialAt time.Time
+
+	peersStale atomic.Bool
+	redialSoon atomic.Bool // the host has listed peers
+}
+
+func (pl *plan) init(pieces int) {
+	pl.began = time.Now()
+	pl.avail = make([]bool, pieces)
+	pl.mine = make([]bool, pieces)
+	pl.cursor = rand.IntN(pieces)
+	pl.peersStale.Store(true)
+}
+
+func (pl *plan) gotData(n int) {
+	pl.peerData = time.Now()
+	pl.peerBytes += int64(n)
+	pl.kicks = 0
+}
+
+// peersChanged is called when a peer came, went or got a piece. It takes no
+// lock: the library may hold its own.
+func (p *pack) peersChanged() {
+	p.plan.peersStale.Store(true)
+	p.poke()
+}
+
+// run is the pack's loop.
+func (p *pack) run() {
+	defer p.e.wg.Done()
+	tick := time.NewTicker(stepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.e.ctx.Done():
+			return
+		case <-p.wake:
+		case <-tick.C:
+		}
+		p.step(time.Now())
+	}
+}
+
+// step brings everything in line with what is known now.
+func (p *pack) step(now time.Time) {
+	p.observePeers()
+	p.applyPriorities()
+	p.startChecks()
+	p.askOrigin(now)
+	p.watchdog(now)
+	p.measure(now)
+	p.checkStall(now)
+	p.expire(now)
+}
+
+// observePeers finds out which pieces are to be had from peers, and which are
+// ours to fetch.
+func (p *pack) observePeers() {
+	if !p.plan.peersStale.Swap(false) {
+		return
+	}
+	conns := p.t.PeerConns()
+	avail := make([]bool, len(p.pieces))
+	listed := p.tr.peersOf(p.meta.InfoHash)
+	ids := []string{p.e.peerID}
+	for id, peer := range listed {
+		if !peer.seed && !p.e.bans.banned(peerKey{id: id}) {
+			ids = append(ids, id)
+		}
+	}
+	for _, c := range conns {
+		k := peerOf(c)
+		if p.e.bans.banned(k) {
+			continue
+		}
+		have := c.PeerPieces()
+		for it := have.Iterator(); it.HasNext(); {
+			if i := it.Next(); int(i) < len(avail) {
+				avail[i] = true
+			}
+		}
+		if _, ok := listed[k.id]; !ok && have.GetCardinality() < uint64(len(p.pieces)) && isOurs(k.id) {
+			ids = append(ids, k.id)
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plan.avail = avail
+	if slices.Equal(ids, p.plan.ids) {
+		return
+	}
+	p.plan.ids = ids
+	self, _ := slices.BinarySearch(ids, p.e.peerID)
+	for i := range p.plan.mine {
+		p.plan.mine[i] = content.Owner(p.meta.InfoHash, i, ids) == self
+	}
+}
+
+// isOurs reports whether a peer id is that of a prsync engine: others do not
+// fetch an assigned share.
+func isOurs(id string) bool { return len(id) > 3 && id[:3] == "-PR" }
+
+// applyPriorities leaves to the library what peers have, takes back what none
+// has, and tells it about pieces that were lost.
+func (p *pack) applyPriorities() {
+	var on, off []int
+	helpless := p.tr.originError() != nil
+	p.mu.Lock()
+	for i := range p.pieces {
+		pc := &p.pieces[i]
+		leave := pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
+		if leave == pc.enabled {
+			continue
+		}
+		pc.enabled = leave
+		if leave {
+			on = append(on, i)
+		} else if !pc.complete {
+			off = append(off, i)
+		}
+	}
+	lost := p.plan.lost
+	p.plan.lost = nil
+	p.mu.Unlock()
+	for _, i := range lost {
+		p.t.Piece(i).UpdateCompletion()
+	}
+	for _, i := range off {
+		p.t.Piece(i).SetPriority(torrent.PiecePriorityNone)
+	}
+	for _, i := range on {
+		p.t.Piece(i).SetPriority(torrent.PiecePriorityNormal)
+	}
+}
+
+// startChecks hashes pieces whose bytes may all lie here already.
+func (p *pack) startChecks() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plan.checking || len(p.checks) == 0 {
+		return
+	}
+	p.plan.checking = true
+	p.e.spawn(p.check)
+}
+
+func (p *pack) check() {
+	for {
+		p.mu.Lock()
+		if len(p.checks) == 0 || p.e.ctx.Err() != nil {
+			p.plan.checking = false
+			p.mu.Unlock()
+			return
+		}
+		i := p.checks[0]
+		p.checks = p.checks[1:]
+		p.mu.Unlock()
+		err := p.verified(i, byLocal)
+		p.mu.Lock()
+		p.pieces[i].checking = false
+		p.progress = time.Now()
+		p.mu.Unlock()
+		if err == nil {
+			p.t.Piece(i).UpdateCompletion()
+		}
+	}
+}
+
+// job is a run of pieces to ask the origin for.
+type job struct {
+	first, n int
+	claim    string
+}
+
+// askOrigin starts as many requests as the host allows.
+func (p *pack) askOrigin(now time.Time) {
+	if !p.tr.answered(p.meta.InfoHash) && now.Sub(p.plan.began) < firstAnnounce {
+		return
+	}
+	for {
+		if !p.tr.acquire(now) {
+			return
+		}
+		rate := p.tr.originRate()
+		p.mu.Lock()
+		j, ok := p.choose(now, rate)
+		if ok {
+			for i := j.first; i < j.first+j.n; i++ {
+				p.pieces[i].origin = true
+			}
+		}
+		p.mu.Unlock()
+		if !ok {
+			p.tr.releaseSlot()
+			return
+		}
+		if !p.e.spawn(func() {
+			defer p.poke()
+			defer p.tr.releaseSlot()
+			p.fetch(j)
+		}) {
+			return
+		}
+	}
+}
+
+// choose returns what to ask the origin for next; rate is what one request
+// gets, in bytes per second. p.mu is held.
+func (p *pack) choose(now time.Time, rate float64) (job, bool) {
+	if p.left <= 0 {
+		return job{}, false
+	}
+	n := len(p.pieces)
+	want := func(i int) bool {
+		pc := &p.pieces[i]
+		return pc.idle() && !now.Before(pc.retryAt) && (!p.plan.avail[i] || pc.insist)
+	}
+	must := func(i int) bool {
+		pc := &p.pieces[i]
+		return pc.insist || !pc.refused.IsZero() && now.Sub(pc.refused) > p.patience(i)
+	}
+	maxRun := max(1, int(min(int64(rate*runTime.Seconds()), maxRunBytes)/p.meta.PieceLength))
+	own := -1
+	for k := range n {
+		i := (p.plan.cursor + k) % n
+		if !want(i) {
+			continue
+		}
+		if must(i) {
+			return job{i, 1, origin.ClaimMust}, true
+		}
+		if own < 0 && p.plan.mine[i] {
+			own = i
+		}
+	}
+	if own >= 0 {
+		run := 1
+		for run < maxRun && own+run < n && p.plan.mine[own+run] && want(own+run) && !must(own+run) {
+			run++
+		}
+		p.plan.cursor = (own + run) % n
+		return job{own, run, origin.ClaimOwn}, true
+	}
+	if now.Before(p.plan.spareAt) {
+		return job{}, false
+	}
+	if i := p.chooseSpare(now); i >= 0 {
+		return job{i, 1, origin.ClaimSpare}, true
+	}
+	return job{}, false
+}
+
+// patience is how long to hope for a peer to show up with a piece that the
+// origin refuses: a little different for each peer and piece, so that one
+// insists and the others get it from that one.
+func (p *pack) patience(i int) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(p.e.peerID))
+	h.Write([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
+	return mustAfter + time.Duration(h.Sum32()%3000)*time.Millisecond
+}
+
+// chooseSpare returns a piece to fetch although it is not ours, -1 for none:
+// first one that is not out at all, then one that no connected peer has, then
+// any that the peers have not begun to send. p.mu is held.
+func (p *pack) chooseSpare(now time.Time) int {
+	best, bestRank := -1, 3
+	hints := now.Sub(p.plan.outAt) < hintsAge
+	worth := p.plan.rate > 0 && float64(p.left)/p.plan.rate > spareWorth.Seconds()
+	n := len(p.pieces)
+	start := rand.IntN(n)
+	for k := range n {
+		i := (start + k) % n
+		pc := &p.pieces[i]
+		if !pc.idle() || now.Before(pc.retryAt) {
+			continue
+		}
+		rank := 3
+		switch {
+		case !p.plan.avail[i] && hints && !p.isOut(i):
+			return i
+		case !p.plan.avail[i]:
+			rank = 1
+		case !pc.touched && worth:
+			rank = 2
+		}
+		if rank < bestRank {
+			best, bestRank = i, rank
+		}
+	}
+	return best
+}
+
+func (p *pack) isOut(i int) bool {
+	return i/8 < len(p.plan.out) && p.plan.out[i/8]&(0x80>>(i%8)) != 0
+}
+
+// watchdog wakes the library up when nothing comes although peers have what
+// is wanted: first by changing priorities, which makes it ask again, then by
+// closing and reopening connections. (A Reject may leave one idle for good.)
+func (p *pack) watchdog(now time.Time) {
+	p.mu.Lock()
+	redial := p.plan.redialSoon.Swap(false) || !now.Before(p.plan.redialAt)
+	if redial {
+		p.plan.redialAt = now.Add(redialPeriod)
+	}
+	p.mu.Unlock()
+	if redial {
+		p.dial()
+	}
+	var idle []int
+	p.mu.Lock()
+	if now.Before(p.plan.watchAt) {
+		p.mu.Unlock()
+		return
+	}
+	wait := watchdogPeriod << min(p.plan.kicks, 5)
+	if now.Sub(p.plan.peerData) >= wait {
+		for i := range p.pieces {
+			if p.pieces[i].enabled {
+				if idle = append(idle, i); len(idle) == 64 {
+					break
+				}
+			}
+		}
+	}
+	if len(idle) == 0 {
+		p.mu.Unlock()
+		return
+	}
+	p.plan.kicks++
+	p.plan.watchAt = now.Add(wait)
+	kicks := p.plan.kicks
+	p.mu.Unlock()
+	for _, i := range idle {
+		p.t.Piece(i).SetPriority(torrent.PiecePriorityNone)
+		p.t.Piece(i).SetPriority(torrent.PiecePriorityNormal)
+	}
+	if kicks >= 3 {
+		p.e.log.Debug("swarm: peers went silent, reconnecting", "pack", p.meta.Name, "kicks", kicks)
+		for _, c := range p.t.PeerConns() {
+			c.Close()
+		}
+		p.dial()
+	}
+}
+
+// dial hands the library the peers that it is not connected to.
+func (p *pack) dial() {
+	p.mu.Lock()
+	busy := p.left > 0
+	p.mu.Unlock()
+	if !busy {
+		return
+	}
+	connected := map[string]bool{p.e.peerID: true}
+	for _, c := range p.t.PeerConns() {
+		connected[string(c.PeerID[:])] = true
+	}
+	var add []torrent.PeerInfo
+	for id, peer := range p.tr.peersOf(p.meta.InfoHash) {
+		if peer.addr == "" || connected[id] || p.e.bans.banned(peerKey{id: id, addr: peer.addr}) {
+			continue
+		}
+		info := torrent.PeerInfo{Addr: torrent.StringAddr(peer.addr), Source: torrent.PeerSourceTracker}
+		copy(info.Id[:], id)
+		add = append(add, info)
+	}
+	if len(add) > 0 {
+		p.t.AddPeers(add)
+	}
+}
+
+// measure keeps the rate at which the pack becomes complete.
+func (p *pack) measure(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	total := p.bytes[byPeers] + p.bytes[byOrigin]
+	dt := now.Sub(p.plan.rateAt).Seconds()
+	if dt < 0.25 {
+		return
+	}
+	if !p.plan.rateAt.IsZero() {
+		r := float64(total-p.plan.rateBytes) / dt
+		p.plan.rate += (r - p.plan.rate) * min(1, dt)
+	}
+	p.plan.rateAt, p.plan.rateBytes = now, total
+}
+
+// checkStall gives up when nothing has come for long: nothing of this pack,
+// and nothing of any other either, unless it has been very long.
+func (p *pack) checkStall(now time.Time) {
+	stall := p.e.cfg.Stall
+	p.mu.Lock()
+	silent := now.Sub(p.progress)
+	over := p.left > 0 && silent > stall
+	if p.left <= 0 {
+		p.progress = now
+	}
+	p.mu.Unlock()
+	elsewhere := now.Sub(time.Unix(0, p.e.totals.progress.Load()))
+	if !over || elsewhere < stall && silent < 3*stall {
+		return
+	}
+	err := fmt.Errorf("no progress for %v with %d peers", silent.Round(time.Second), len(p.t.PeerConns()))
+	if oe := p.tr.originError(); oe != nil {
+		err = fmt.Errorf("%w, and the host does not help: %v", err, oe)
+	}
+	p.failAll(err)
+}
+
+// expire closes files that nobody needs any more.
+func (p *pack) expire(now time.Time) {
+	p.mu.Lock()
+	var old []*slot
+	for entry, s := range p.slots {
+		if s.done && len(s.wants) == 0 && !s.expires.IsZero() && now.After(s.expires) {
+			old = append(old, s)
+			delete(p.slots, entry)
+		}
+	}
+	if len(old) > 0 {
+		p.recheck()
+	}
+	p.mu.Unlock()
+	for _, s := range old {
+		s.close()
+	}
+}
