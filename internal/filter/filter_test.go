@@ -497,6 +497,11 @@ func TestDaemon(t *testing.T) {
 	top := l.Walk(Root{Who: "server", Dir: "/"})
 	verdicts(t, "top", top.Check, "-private/", "-private/x", "=private", "+keep/secret", "-secret", "+a.key", "-c.key",
 		"-only/top", "=x/only/top", "-exact", "=exact/x", "-deep/name", "-x/deep/name", "+public/x", "=unseen", "-kept")
+	stars, err := ParseDaemon(Config{}, DaemonRules{Exclude: "**/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts(t, "**/", stars.Walk(Root{Who: "server", Dir: "/"}).Check, "-x", "-a/x", "=ax")
 	sub := l.Walk(Root{Who: "server", Dir: "/private/sub"})
 	verdicts(t, "below", sub.Check, "-x", "-y/z")
 	sub = l.Walk(Root{Who: "server", Dir: "/deep"})

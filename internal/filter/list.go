@@ -54,7 +54,9 @@ type Config struct {
 	// Sanitize keeps the names of merge files below "/" (a daemon).
 	Sanitize bool
 	// HomeCVSIgnore is the path of ~/.cvsignore, CVSIgnore the value of
-	// $CVSIGNORE; both empty for none.
+	// $CVSIGNORE; both empty for none. For a daemon the path is "/.cvsignore"
+	// if it has chrooted, and empty otherwise, as files outside of the module
+	// are not read.
 	HomeCVSIgnore, CVSIgnore string
 	// Open opens files of rules; nil if none may be opened.
 	Open Opener

@@ -34,14 +34,13 @@ func (r *rule) matches(base, name string, kind nameKind) bool {
 	if rel == "" || r.has(xattrName) != (kind == attrName) {
 		return false
 	}
+	base = strings.Trim(base, "/")
 	text := rel
 	switch {
 	case r.slashes == 0 && !r.has(wild2):
 		text = rel[strings.LastIndexByte(rel, '/')+1:]
-	case r.has(absPath) && !absolute:
-		if base = strings.Trim(base, "/"); base != "" {
-			text = base + "/" + rel
-		}
+	case r.has(absPath) && !absolute && base != "":
+		text = base + "/" + rel
 	case r.has(wild2Start) && !absolute:
 		text = "/" + rel // "**/" matches at the start too
 	}

@@ -196,8 +196,8 @@ func (s *scene) simulate() (map[string]bool, error) {
 
 // pull has the daemon's end be told the client's rules.
 func (s *simulation) pull(client *List, session Session) error {
-	cfg := Config{Who: "server", Dir: "/", Sanitize: true, DeleteExcluded: client.cfg.DeleteExcluded,
-		HomeCVSIgnore: s.dir + "/home/.cvsignore", CVSIgnore: s.env,
+	// The daemon reads nothing outside of the module: no ~/.cvsignore.
+	cfg := Config{Who: "server", Dir: "/", Sanitize: true, DeleteExcluded: client.cfg.DeleteExcluded, CVSIgnore: s.env,
 		Open: func(name string) (io.ReadCloser, error) { return os.Open(join(s.dir, name)) }}
 	var err error
 	if cfg.Daemon, err = ParseDaemon(cfg, *s.daemon); err != nil {
