@@ -33,8 +33,7 @@ type reading struct {
 	// pieceLength is that of the pack the content would go to; 0 asks for
 	// nothing but the id.
 	pieceLength int64
-	keep        bool // keep the bytes
-	sign        bool
+	cfg         *Config // nil when nothing is published
 
 	learned bool          // the id is known without reading
 	done    chan struct{} // closed when what follows is valid
@@ -42,7 +41,8 @@ type reading struct {
 	got     Stat // as it was before and after the read
 	id      content.ID
 	sig     []byte // encoded signature
-	kept    []byte // the bytes, if they are kept
+	keep    bool   // the configuration wants the bytes kept
+	kept    []byte // the bytes, if so
 	// A content shorter than a piece comes as its bytes, any other as the
 	// SHA-1 of its whole pieces and the state of the last, partial one.
 	body   []byte
@@ -114,11 +114,14 @@ func (j *reading) digest(ctx context.Context, f *os.File) error {
 	id := sha256.New()
 	small := j.pieceLength > 0 && size < j.pieceLength
 	var signer *signer
-	if j.sign {
-		signer = newSigner(size)
-	}
-	if j.keep {
-		j.kept = make([]byte, 0, size)
+	j.keep, j.kept = false, nil
+	if j.cfg != nil {
+		if size >= j.cfg.SignFrom {
+			signer = newSigner(size)
+		}
+		if j.keep = j.cfg.keeps(j.path, size); j.keep {
+			j.kept = make([]byte, 0, size)
+		}
 	}
 	if small {
 		j.body = (*bodies.Get().(*[]byte))[:0]

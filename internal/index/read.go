@@ -68,9 +68,7 @@ func (s *scan) read(number int64) error {
 	for _, q := range again {
 		for try := 1; try < attempts && errors.Is(q.err, errUnstable); try++ {
 			q.recycle()
-			q.keep = s.publish && s.x.cfg.keeps(q.path, q.got.Size)
-			q.sign = s.publish && q.got.Size >= s.x.cfg.SignFrom
-			q.kept, q.sig, q.pieces, q.tail, q.done = nil, nil, nil, nil, make(chan struct{})
+			q.sig, q.pieces, q.tail, q.done = nil, nil, nil, make(chan struct{})
 			q.run(ctx, s.tree, s.x.cfg.Now)
 		}
 		if err := packs.take(q); err != nil {
@@ -95,8 +93,7 @@ func (s *scan) queue(ctx context.Context, jobs, ordered chan<- *queued) error {
 		}
 		seq++
 		if s.publish {
-			q.keep = s.x.cfg.keeps(q.path, e.st.Size)
-			q.sign = e.st.Size >= s.x.cfg.SignFrom
+			q.cfg = &s.x.cfg
 			if e.st.Size > 0 {
 				q.pack, q.pieceLength = plan.next(e.st.Size)
 			} else {

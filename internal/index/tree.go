@@ -41,7 +41,10 @@ func (t *tree) close() error { return t.root.Close() }
 
 // open opens a path of the tree for reading without following any link.
 func (t *tree) open(name string, flags int) (int, error) {
-	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
+	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if flags&unix.O_PATH == 0 {
+		flags |= unix.O_NONBLOCK // a FIFO put in the place of a file
+	}
 	for {
 		fd, err := unix.Openat2(t.fd, name, &unix.OpenHow{
 			Flags:   uint64(flags),
