@@ -12,15 +12,20 @@ import (
 // Open opens a file for reading. A symlink is refused, a fifo or device that
 // took its place does not block.
 func (r *Root) Open(name string) (*os.File, error) {
+	return r.sparingAtime(func(flags int) (*os.File, error) { return r.OpenFile(name, flags, 0) })
+}
+
+// sparingAtime opens for reading, with O_NOATIME if the policy says so and, as
+// only the owner of a file may ask for it, it is granted.
+func (r *Root) sparingAtime(open func(flags int) (*os.File, error)) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_NONBLOCK
 	if r.policy.NoAtime {
-		// Only the owner of a file may ask for it.
-		f, err := r.OpenFile(name, flags|unix.O_NOATIME, 0)
+		f, err := open(flags | unix.O_NOATIME)
 		if err == nil || !isErrno(err, syscall.EPERM) {
 			return f, err
 		}
 	}
-	return r.OpenFile(name, flags, 0)
+	return open(flags)
 }
 
 // OpenFile opens a file with open(2) flags; O_NOFOLLOW and O_CLOEXEC are added.
@@ -56,11 +61,13 @@ func (r *Root) OpenFollow(name string) (*os.File, error) {
 		return nil, pathError("open", name, err)
 	}
 	defer d.release()
-	fd, err := r.resolveLeaf(d, leaf, name, unix.O_RDONLY|unix.O_NONBLOCK)
-	if err != nil {
-		return nil, pathError("open", name, err)
-	}
-	return newFile(fd, r.Full(name)), nil
+	return r.sparingAtime(func(flags int) (*os.File, error) {
+		fd, err := r.resolveLeaf(d, leaf, name, flags)
+		if err != nil {
+			return nil, pathError("open", name, err)
+		}
+		return newFile(fd, r.Full(name)), nil
+	})
 }
 
 // Mkdir makes a directory; perm is cut by the umask.

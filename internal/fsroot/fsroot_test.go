@@ -483,3 +483,79 @@ func FuzzSplitName(f *testing.F) {
 		}
 	})
 }
+
+func TestOpenMkdir(t *testing.T) {
+	top := t.TempDir()
+	write(t, top+"/base/file", "")
+	symlink(t, "base", top+"/link")
+	symlink(t, "nowhere", top+"/dangling")
+	must(t, os.Mkdir(top+"/out", 0755))
+	symlink(t, "../out", top+"/base/away")
+	base := open(t, top+"/base", Policy{Confine: true})
+	at := func(path string, p Policy, parents bool) (*Root, int, error) {
+		return OpenMkdirAt(base, path, p, 0755, parents)
+	}
+	named := func(path string, p Policy, parents bool) (*Root, int, error) {
+		return OpenMkdir(top+"/"+path, p, 0755, parents)
+	}
+	for _, tt := range []struct {
+		how     func(string, Policy, bool) (*Root, int, error)
+		path    string
+		parents bool
+		made    int
+		err     error
+		at      string
+	}{
+		{named, "base", false, 0, nil, "base"},
+		{named, "new", false, 1, nil, "new"},
+		{named, "new//", false, 0, nil, "new"},
+		{named, "p/q/r", false, 0, syscall.ENOENT, ""},
+		{named, "p/q/r/", true, 3, nil, "p/q/r"},
+		{named, "link/through", false, 1, nil, "base/through"},
+		{named, "dangling", false, 0, syscall.ENOTDIR, ""}, // not entered, not made elsewhere
+		{named, "base/file/x", true, 0, syscall.ENOTDIR, ""},
+		{at, "in/side", true, 2, nil, "base/in/side"},
+		{at, "/abs", true, 1, nil, "base/abs"},
+		{at, "../up", true, 1, nil, "base/up"},
+		{at, "away/x", true, 0, syscall.ELOOP, ""},
+	} {
+		r, made, err := tt.how(tt.path, Policy{}, tt.parents)
+		if made != tt.made || !errors.Is(err, tt.err) {
+			t.Errorf("%q made %d: %v; want %d, %v", tt.path, made, err, tt.made, tt.err)
+		}
+		if err != nil {
+			continue
+		}
+		want := must1(os.Stat(top + "/" + tt.at)).Sys().(*syscall.Stat_t).Ino
+		if st, err := r.Lstat(""); err != nil || st.Ino != want {
+			t.Errorf("%q led elsewhere, %v", tt.path, err)
+		}
+		r.Close()
+	}
+	if list, _ := os.ReadDir(top + "/out"); len(list) != 0 {
+		t.Errorf("made %v outside", list)
+	}
+}
+
+func TestNoAtime(t *testing.T) {
+	top := t.TempDir()
+	write(t, top+"/f", "content")
+	symlink(t, "f", top+"/l")
+	old := Timespec{Sec: 1}
+	r := open(t, top, Policy{NoAtime: true})
+	p := must1(r.Pin("f"))
+	defer p.Close()
+	must(t, p.Utimes(old, Timespec{Sec: 2}))
+	read(t, must1(r.Open("f")), nil)
+	read(t, must1(r.OpenFollow("l")), nil)
+	if st, _ := r.Lstat("f"); st.Atime != old {
+		t.Errorf("read with O_NOATIME, the access time is %v", st.Atime)
+	}
+	// The file of another is read all the same.
+	asNobody(t, func(t *testing.T) {
+		r := open(t, "/etc", Policy{NoAtime: true})
+		if got := read(t, must1(r.Open("passwd")), nil); got == "" {
+			t.Error("nothing read")
+		}
+	})
+}

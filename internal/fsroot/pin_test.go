@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"syscall"
 	"testing"
@@ -211,4 +212,46 @@ func TestPinHoldsInode(t *testing.T) {
 	if st, _ := r.Lstat("moved"); st.Perm() != 0777 || st.Mtime.Sec != 1 {
 		t.Error("the pinned file was not changed")
 	}
+}
+
+// A daemon opens its module, then chroots into it: /proc is gone, the pins go on.
+func TestPinAfterChroot(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("FSROOT_CHROOT") == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestPinAfterChroot$")
+		cmd.Env = append(os.Environ(), "FSROOT_CHROOT=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	top := t.TempDir()
+	r := open(t, top, Policy{})
+	kinds(t, r)
+	must(t, unix.Chroot(top))
+	must(t, unix.Chdir("/"))
+	if _, err := os.Stat("/proc"); err == nil {
+		t.Fatal("not chrooted")
+	}
+	for _, name := range []string{"file", "dir", "fifo"} {
+		p := must1(r.Pin(name))
+		must(t, p.Chmod(0700))
+		must(t, p.Chown(1, 1))
+		must(t, p.Utimes(Timespec{Sec: 1}, Timespec{Sec: 2}))
+		if st, _ := p.Stat(); st.Perm() != 0700 || st.UID != 1 || st.Mtime.Sec != 2 {
+			t.Errorf("%s: %+v", name, st)
+		}
+		if name != "fifo" {
+			must(t, p.Setxattr("user.x", []byte("1")))
+			if v, err := p.Getxattr("user.x"); err != nil || string(v) != "1" {
+				t.Errorf("%s: %q, %v", name, v, err)
+			}
+			set := xattrCalls{byFd: func(fd int) error { return unix.Fsetxattr(fd, "user.x", []byte("2"), 0) }}
+			must(t, p.xattrVia(procFd(), false, set)) // before 6.13
+		}
+		p.Close()
+	}
+	must(t, r.Link("file", r, "hard", true))
+	must(t, unix.Fchdir(r.Fd()))
+	must(t, unix.Chroot("."))
 }
