@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"path"
 	"sort"
 	"strings"
 
@@ -32,11 +33,7 @@ type globber struct {
 // expand returns the names that a pattern matches in byte order, or the
 // pattern's own path when there are none.
 func (g *globber) expand(pattern string) ([]string, error) {
-	if g.sanitize {
-		pattern = sanitizePath(pattern)
-	} else {
-		pattern = cleanPath(pattern)
-	}
+	pattern = tidyPath(pattern, g.sanitize)
 	g.hits = nil
 	if err := g.match(pattern, "", ""); err != nil {
 		return nil, err
@@ -95,48 +92,20 @@ func (g *globber) take(name string, found bool, rest string, more bool, done, fi
 	return nil
 }
 
-// sanitizePath resolves "." and ".." in the text of a path so that it stays
-// below the module's root; a slash at its start goes, one at its end stays
-// (rsync 3.5.0 util1.c:sanitize_path).
-func sanitizePath(p string) string {
-	parts := strings.Split(p, "/")
-	var out []string
-	slash := false // what is kept last had a slash behind it
-	for i, part := range parts {
-		switch part {
-		case "", ".":
-		case "..":
-			out, slash = out[:max(0, len(out)-1)], true
-		default:
-			out, slash = append(out, part), i < len(parts)-1
-		}
-	}
-	return joinPath("", out, slash)
-}
-
-func joinPath(root string, parts []string, slash bool) string {
-	s := root + strings.Join(parts, "/")
-	if slash && len(parts) > 0 {
-		s += "/"
-	}
-	if s == "" {
-		return "."
-	}
-	return s
-}
-
-// cleanPath tidies a path of a module whose root is the root of the file
-// system: extra slashes go and ".." takes its directory along, while "." and
-// a slash at the end keep their meaning for -R and for directories
-// (rsync 3.5.0 util1.c:clean_fname).
-func cleanPath(p string) string {
+// tidyPath drops extra slashes, and takes ".." together with its directory.
+// Directories "." stay, for they mean something to -R, and so does a slash at
+// the end. With below set the path is kept below the module's root by its text:
+// a slash at its start and ".." beyond the root go too; else that happens to
+// ".." at the start of an absolute path only
+// (rsync 3.5.0 util1.c:sanitize_path and clean_fname).
+func tidyPath(p string, below bool) string {
 	root := ""
-	if strings.HasPrefix(p, "/") {
+	if !below && strings.HasPrefix(p, "/") {
 		root = "/"
 	}
 	parts := strings.Split(p, "/")
 	var out []string
-	slash := false
+	slash := false // what is kept last had a slash behind it
 	for i, part := range parts {
 		if part == "" {
 			continue
@@ -150,14 +119,21 @@ func cleanPath(p string) string {
 				out, slash = out[:n-1], true
 				continue
 			}
-			if n == 0 && root != "" {
+			if n == 0 && (below || root != "") {
 				out = out[:0]
 				continue
 			}
 		}
 		out, slash = append(out, part), i < len(parts)-1
 	}
-	return joinPath(root, out, slash)
+	s := root + strings.Join(out, "/")
+	if slash && len(out) > 0 {
+		s += "/"
+	}
+	if s == "" {
+		return "."
+	}
+	return s
 }
 
 // excluder asks a module's rules about names relative to its root.
@@ -188,8 +164,5 @@ func (f rootFS) IsDir(name string) (bool, error) {
 
 // rooted makes a name of the globber one of the root.
 func rooted(name string) string {
-	if name = strings.Trim(name, "/"); name == "" {
-		return "."
-	}
-	return name
+	return path.Clean(strings.Trim(name, "/"))
 }

@@ -178,28 +178,28 @@ func TestIdentity(t *testing.T) {
 func TestPaths(t *testing.T) {
 	for _, tc := range []struct{ in, sanitized, cleaned string }{
 		{"", ".", "."}, {"/", ".", "/"}, {"a", "a", "a"}, {"/a/", "a/", "/a/"}, {"a//b", "a/b", "a/b"},
-		{"./a", "a", "./a"}, {"a/./b", "a/b", "a/./b"}, {"a/.", "a/", "a/."}, {"a/..", ".", "."}, {"../a", "a", "../a"},
+		{"./a", "./a", "./a"}, {"a/./b", "a/./b", "a/./b"}, {"a/.", "a/.", "a/."}, {"/a/./b", "a/./b", "/a/./b"}, {"a/..", ".", "."}, {"../a", "a", "../a"},
 		{"a/b/..", "a/", "a/"}, {"a/b/../", "a/", "a/"}, {"/../../etc", "etc", "/etc"}, {"a/../../b", "b", "../b"},
 		{"..", ".", ".."}, {"/..", ".", "/"}, {"a/./../b", "b", "b"}, {"...", "...", "..."}, {"/./..", ".", "/"},
 	} {
-		if got := sanitizePath(tc.in); got != tc.sanitized {
-			t.Errorf("sanitizePath(%q) = %q, want %q", tc.in, got, tc.sanitized)
+		if got := tidyPath(tc.in, true); got != tc.sanitized {
+			t.Errorf("tidyPath(%q, true) = %q, want %q", tc.in, got, tc.sanitized)
 		}
-		if got := cleanPath(tc.in); got != tc.cleaned {
-			t.Errorf("cleanPath(%q) = %q, want %q", tc.in, got, tc.cleaned)
+		if got := tidyPath(tc.in, false); got != tc.cleaned {
+			t.Errorf("tidyPath(%q, false) = %q, want %q", tc.in, got, tc.cleaned)
 		}
 	}
 }
 
-func FuzzSanitizePath(f *testing.F) {
+func FuzzTidyPath(f *testing.F) {
 	f.Add("a/../../b/./c/")
 	f.Fuzz(func(t *testing.T, s string) {
-		out := sanitizePath(s)
-		if strings.HasPrefix(out, "/") || slices.Contains(strings.Split(out, "/"), "..") || sanitizePath(out) != out {
-			t.Errorf("sanitizePath(%q) = %q", s, out)
+		out := tidyPath(s, true)
+		if strings.HasPrefix(out, "/") || slices.Contains(strings.Split(out, "/"), "..") || tidyPath(out, true) != out {
+			t.Errorf("tidyPath(%q, true) = %q", s, out)
 		}
-		if strings.HasPrefix(s, "/") && slices.Contains(strings.Split(cleanPath(s), "/"), "..") {
-			t.Errorf("cleanPath(%q) = %q", s, cleanPath(s))
+		if strings.HasPrefix(s, "/") && slices.Contains(strings.Split(tidyPath(s, false), "/"), "..") {
+			t.Errorf("tidyPath(%q, false) = %q", s, tidyPath(s, false))
 		}
 	})
 }
@@ -245,7 +245,11 @@ func TestGlob(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", tc.pattern, got, err, tc.want)
 		}
 	}
-	g := &globber{fs: tree, excluded: hidden}
+	g := &globber{fs: tree, excluded: hidden, sanitize: true}
+	if got, _ := g.expand("/d/./*"); strings.Join(got, " ") != "d/./x" {
+		t.Errorf("with a dot directory inside: %q", got)
+	}
+	g = &globber{fs: tree, excluded: hidden}
 	if got, _ := g.expand("/./d/*"); strings.Join(got, " ") != "/./d/x" {
 		t.Errorf("with a dot directory: %q", got)
 	}
