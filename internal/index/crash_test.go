@@ -19,6 +19,7 @@ var errCrash = errors.New("crash")
 // TestCrashAtEveryStep stops a commit before each of its steps and wants the
 // generation before, then the new one, whole.
 func TestCrashAtEveryStep(t *testing.T) {
+	t.Parallel()
 	steps := []string{"write generation", "rename generation", "write delta", "sync packs", "sync generation", "write current", "sync current", "collect"}
 	for _, at := range steps {
 		t.Run(at, func(t *testing.T) {
@@ -196,6 +197,7 @@ func checkWhole(t *testing.T, st string) {
 }
 
 func TestOneWriter(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	if _, err := Open(m.st, m.cfg); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("second writer: %v", err)
@@ -203,6 +205,7 @@ func TestOneWriter(t *testing.T) {
 }
 
 func TestDamageIsFound(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{KeepBelow: 1000})
 	for i := range 500 {
 		m.write(fmt.Sprintf("d%d/f%d", i%9, i), noise(i, 100+i*40))

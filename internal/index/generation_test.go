@@ -24,6 +24,7 @@ type clock struct{ ahead time.Duration }
 func (c *clock) now() time.Time { return time.Now().Add(c.ahead) }
 
 func TestRetired(t *testing.T) {
+	t.Parallel()
 	var c clock
 	m := newModule(t, Config{Grace: time.Hour, Now: c.now})
 	m.write("old", noise(1, 40000))
@@ -78,6 +79,7 @@ func TestRetired(t *testing.T) {
 }
 
 func TestSmallFilesAreThoseOfTheGeneration(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{KeepBelow: 100})
 	m.write("dists/InRelease", noise(1, 5000))
 	m.write("copy of it", noise(1, 5000))
@@ -122,6 +124,7 @@ func TestSmallFilesAreThoseOfTheGeneration(t *testing.T) {
 }
 
 func TestIndexFiles(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]bool{
 		"InRelease": true, "Release": true, "Release.gpg": true, "Packages": true, "Packages.xz": true, "Sources.gz": true,
 		"repomd.xml": true, "core.db": true, "extra.files": true, "APKINDEX.tar.gz": true,
@@ -134,6 +137,7 @@ func TestIndexFiles(t *testing.T) {
 }
 
 func TestPackReaderRefusesChangedFiles(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(m *module){
 		"rewritten": func(m *module) { m.write("f", noise(9, 200000)) },
 		"touched":   func(m *module) { os.Chtimes(filepath.Join(m.dir, "f"), time.Time{}, time.Unix(1, 0)) },
@@ -176,6 +180,7 @@ func TestPackReaderRefusesChangedFiles(t *testing.T) {
 }
 
 func TestPackReaderTakesAnotherName(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	m.write("f", noise(1, 2000))
 	m.write("z/f", noise(1, 2000))
@@ -194,6 +199,7 @@ func TestPackReaderTakesAnotherName(t *testing.T) {
 }
 
 func TestRepack(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{PackSize: 1 << 20, Grace: -1})
 	for i := range 20 {
 		m.write(fmt.Sprintf("f%02d", i), noise(i, 100000))
@@ -222,6 +228,7 @@ func TestRepack(t *testing.T) {
 }
 
 func TestTinyPacksAreJoined(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	for i := range tinyPacks + 1 {
 		m.write(fmt.Sprint("f", i), noise(i, 500))
@@ -235,6 +242,7 @@ func TestTinyPacksAreJoined(t *testing.T) {
 }
 
 func TestDataFilesAreCompacted(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{Grace: -1, KeepBelow: 10000})
 	for i := range 40 {
 		m.write(fmt.Sprint("f", i), noise(i, 5000))
@@ -268,6 +276,7 @@ func TestDataFilesAreCompacted(t *testing.T) {
 }
 
 func TestUnreadable(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	m.write("ok", noise(1, 10))
 	m.write("secret", noise(2, 10))
@@ -286,6 +295,7 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestUnstable(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	m.write("f", noise(1, 1000))
 	// The clock is asked between the open and the read of a file: an instant
@@ -316,6 +326,7 @@ func TestUnstable(t *testing.T) {
 }
 
 func TestCancelledScan(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	for i := range 100 {
 		m.write(fmt.Sprint("f", i), noise(i, 10000))
@@ -340,6 +351,7 @@ func TestCancelledScan(t *testing.T) {
 }
 
 func TestStateDirInTheTree(t *testing.T) {
+	t.Parallel()
 	m := newModule(t, Config{})
 	m.Index.Close()
 	m.st = filepath.Join(m.dir, ".state")
@@ -355,6 +367,7 @@ func TestStateDirInTheTree(t *testing.T) {
 // TestRandomTrees changes a tree at random and wants the index to equal what
 // reading everything finds, whichever way it was brought up to date.
 func TestRandomTrees(t *testing.T) {
+	t.Parallel()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		flag.Set("rapid.checks", "25") // each waits for the kernel's clock to tick
 	}

@@ -283,6 +283,7 @@ func checkPacks(t interface {
 }
 
 func TestScan(t *testing.T) {
+	t.Parallel()
 	for _, publish := range []bool{true, false} {
 		t.Run(fmt.Sprint("publish=", publish), func(t *testing.T) {
 			m := newModule(t, Config{PackSize: 3 << 20, KeepBelow: 100})
