@@ -119,7 +119,11 @@ func (r *Root) forget(name string) {
 	if err != nil {
 		return
 	}
-	name = joinPath(dirname, leaf)
+	if dirname == "" {
+		name = leaf
+	} else if len(dirname)+len("/")+len(leaf) != len(name) {
+		name = joinPath(dirname, leaf)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gen++

@@ -146,7 +146,7 @@ func TestDirCacheConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
-			for i := range 300 {
+			for i := range 100 {
 				dir := fmt.Sprint((g + i) % 8)
 				name := fmt.Sprintf("%s/f%d", dir, g)
 				f, err := r.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0600)

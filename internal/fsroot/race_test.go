@@ -147,14 +147,14 @@ func harm(t *testing.T, top string) (what []string) {
 // What a name leads to may change between any two instructions; nothing we do
 // may then happen outside the tree.
 func TestNoEscapeWhileFlipping(t *testing.T) {
-	const rounds = 1500
+	const rounds = 300
 	for _, p := range []Policy{
 		{}, {CachedDirs: 1}, {FollowDirLinks: true, Confine: true}, {FollowDirLinks: true, Confine: true, CachedDirs: 1},
 	} {
 		for name, attack := range attacks {
 			top, stop := flipper(t, os.Geteuid())
 			r := open(t, top+"/tree", p)
-			for range rounds / 4 {
+			for range rounds {
 				if got := attack(r); got == "secret" {
 					t.Errorf("%s under %+v read outside the tree", name, p)
 				}

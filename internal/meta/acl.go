@@ -41,7 +41,7 @@ func (a *ACL) IsEmpty() bool { return a.UserObj == NoEntry && len(a.Named) == 0 
 // Equal reports whether both are the same entry for entry.
 func (a *ACL) Equal(b *ACL) bool {
 	return a.UserObj == b.UserObj && a.GroupObj == b.GroupObj &&
-		a.MaskObj == b.MaskObj && a.OtherObj == b.OtherObj && slices.Equal(a.Named, b.Named)
+		a.MaskObj == b.MaskObj && a.OtherObj == b.OtherObj && sameNamed(a.Named, b.Named)
 }
 
 // Strip drops from an access ACL what a receiver can tell from the mode; what
@@ -95,7 +95,7 @@ func (want *ACL) SameExtended(have *ACL, mode uint32) bool {
 			return false
 		}
 	}
-	return slices.Equal(have.Named, want.Named)
+	return sameNamed(have.Named, want.Named)
 }
 
 // Perms returns the permission bits that the ACL amounts to.
@@ -129,6 +129,21 @@ func (a ACL) withMode(current, mode uint32) (ACL, uint32) {
 	}
 	full.OtherObj = uint8(mode & 7)
 	return full, current&^accessBits | mode&accessBits
+}
+
+// sameNamed compares without regard to order: that of a received list is by the
+// sender's ids.
+func sameNamed(a, b []Ace) bool {
+	if slices.Equal(a, b) {
+		return true
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	x, y := ACL{Named: slices.Clone(a)}, ACL{Named: slices.Clone(b)}
+	x.sortNamed()
+	y.sortNamed()
+	return slices.Equal(x.Named, y.Named)
 }
 
 // sortNamed brings the named entries into the order of the kernel.

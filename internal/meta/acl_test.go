@@ -3,6 +3,7 @@ package meta
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,7 +142,7 @@ func TestACLStripAndRestore(t *testing.T) {
 	}{
 		{"mode only", 0754, ACL{7, 5, no, 4, nil}, ACL{no, no, no, no, nil}},
 		{"mask of the mode", 0770, ACL{7, 4, 7, 0, []Ace{user(7, 6)}}, ACL{no, 4, no, no, []Ace{user(7, 6)}}},
-		{"group and mask of the mode", 0750, ACL{7, 5, 5, 0, []Ace{user(7, 6)}}, ACL{no, no, no, no, []Ace{user(7, 6)}}},
+		{"group and mask of the mode", 0750, ACL{7, 5, 5, 0, []Ace{user(7, 6), group(8, 1)}}, ACL{no, no, no, no, []Ace{user(7, 6), group(8, 1)}}},
 		{"mask without names stays", 0640, ACL{6, 7, 4, 0, nil}, ACL{no, 7, 4, no, nil}},
 	} {
 		a := tt.full
@@ -152,6 +153,12 @@ func TestACLStripAndRestore(t *testing.T) {
 		a.Restore(tt.mode, false)
 		if !a.SameExtended(&tt.full, tt.mode) {
 			t.Errorf("%s: %+v is not enough for %+v", tt.what, a, tt.full)
+		}
+		turned := tt.full
+		turned.Named = slices.Clone(turned.Named)
+		slices.Reverse(turned.Named)
+		if !a.SameExtended(&turned, tt.mode) || !turned.Equal(&tt.full) {
+			t.Errorf("%s: the order of the names matters", tt.what)
 		}
 		other := tt.full
 		other.Named = append([]Ace{user(99, 1)}, other.Named...)
