@@ -43,6 +43,12 @@ type Config struct {
 	LogFile       string // --log-file; overrides the file and all modules
 	LogFormat     string // --log-file-format; used by every module
 
+	// Bwlimit is --bwlimit in bytes per second, which no client may exceed; 0
+	// is none.
+	Bwlimit int64
+	// TempDir is --temp-dir, for modules without one.
+	TempDir string
+
 	// Version is the program's, for the log.
 	Version string
 	// Protocol is the highest version to offer; 0 is 32.

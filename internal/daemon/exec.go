@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -78,14 +78,20 @@ func requestEnv(env []string, paths string, args []string) []string {
 	if paths == "" {
 		paths = "(NONE)"
 	}
-	env = setenv(env, "RSYNC_REQUEST", paths)
+	out := make([]string, 0, len(env)+1+len(args))
+	for _, e := range env {
+		if !strings.HasPrefix(e, "RSYNC_REQUEST=") && !strings.HasPrefix(e, "RSYNC_ARG") {
+			out = append(out, e)
+		}
+	}
+	out = append(out, "RSYNC_REQUEST="+paths)
 	for i, a := range args {
 		if a == "" {
 			break
 		}
-		env = setenv(env, "RSYNC_ARG"+strconv.Itoa(i), a)
+		out = append(out, "RSYNC_ARG"+strconv.Itoa(i)+"="+a)
 	}
-	return env
+	return out
 }
 
 // helper is a process that was started with the daemon's own privileges and
@@ -148,7 +154,7 @@ func (h *helper) close() {
 // become tells the helper its command.
 func (h *helper) become(command string, env []string) error {
 	defer h.control.Close()
-	return json.NewEncoder(h.control).Encode(hookCommand{Shell: hookShell(env), Command: command, Env: env})
+	return gob.NewEncoder(h.control).Encode(hookCommand{Shell: hookShell(env), Command: command, Env: env})
 }
 
 // finishPreXfer lets the pre-xfer exec run and returns what to tell the client

@@ -53,7 +53,7 @@ post-xfer exec = echo "$RSYNC_EXIT_STATUS" > DIR/post-early
 	c := h.dial(t)
 	c.line()
 	c.send("%s#early_input=5\nab\x00cdm\n", hello)
-	s := c.request("--server", ".", "m/sub")
+	s := c.request("--server", ".", "m/s\xff")
 	if s.Err != "" || s.Module != "m" {
 		t.Errorf("%+v", s)
 	}
@@ -63,7 +63,7 @@ post-xfer exec = echo "$RSYNC_EXIT_STATUS" > DIR/post-early
 	if os.Getuid() != 0 {
 		root = "" // the test of the hook's user needs root
 	}
-	if got := readFile(t, filepath.Join(h.dir, "pre.out")); !strings.HasPrefix(got, "m|m/sub|rsyncd|--server|127.0.0.1|"+root) {
+	if got := readFile(t, filepath.Join(h.dir, "pre.out")); !strings.HasPrefix(got, "m|m/s\xff|rsyncd|--server|127.0.0.1|"+root) {
 		t.Errorf("pre-xfer exec saw %q", got)
 	}
 	if s := h.visit(t, "pre", "--server", ".", "pre/"); s.Err != "pre-xfer exec returned failure (768):\nno\nway" {

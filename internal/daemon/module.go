@@ -152,7 +152,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		}
 		s.Names = NewNameConverter(converter.stdin, converter.stdout, c.log.Errorf)
 	}
-	impose(s)
+	c.impose(s)
 	c.logRequest(s)
 	return c.d.Serve(ctx, s)
 }

@@ -40,7 +40,7 @@ func (c *connection) parse(s *Session, args []string, secluded bool) {
 
 // impose puts what the module says in place of what the client asked for
 // (rsync 3.5.0 clientserver.c:rsync_module).
-func impose(s *Session) {
+func (c *connection) impose(s *Session) {
 	m, o := s.Module, s.Options
 	if m.OpenNoatime != conf.Unset {
 		o.OpenNoatime = m.OpenNoatime == conf.Yes
@@ -58,8 +58,13 @@ func impose(s *Session) {
 	if o.Batch == options.BatchOnlyWrite {
 		o.DryRun = true
 	}
-	if o.TempDir == "" {
-		o.TempDir = m.TempDir
+	for _, dir := range []string{m.TempDir, c.d.TempDir} {
+		if o.TempDir == "" {
+			o.TempDir = dir
+		}
+	}
+	if limit := c.d.Bwlimit; limit > 0 && (o.Bwlimit == 0 || o.Bwlimit > limit) {
+		o.Bwlimit = limit
 	}
 	o.Timeout = int(s.Timeout(time.Duration(o.Timeout)*time.Second) / time.Second)
 	s.Chmod = m.IncomingChmod

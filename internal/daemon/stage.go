@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -151,7 +151,7 @@ func (d *daemon) serveHandoff(ctx context.Context) error {
 	pipe := os.NewFile(extraFd, "handoff")
 	defer pipe.Close()
 	var h handoff
-	if err := json.NewDecoder(pipe).Decode(&h); err != nil {
+	if err := gob.NewDecoder(pipe).Decode(&h); err != nil {
 		return exitcode.New(exitcode.IPC, "cannot read what to serve: %w", err)
 	}
 	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: h.Shell, last: true,
@@ -192,7 +192,7 @@ func (c *connection) handOver(h handoff) (syscall.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = json.NewEncoder(w).Encode(h)
+	err = gob.NewEncoder(w).Encode(h)
 	w.Close()
 	// The client is the other process's alone now.
 	for _, f := range []*os.File{c.in, c.out, c.d.Stdin} {
@@ -254,13 +254,13 @@ type hookCommand struct {
 // sending one, so does the process.
 func runHook() error {
 	pipe := os.NewFile(extraFd, "hook")
-	text, err := io.ReadAll(io.LimitReader(pipe, maxHook))
-	pipe.Close()
-	if err != nil || len(text) == 0 {
-		return exitcode.Silent(exitcode.IPC)
-	}
 	var h hookCommand
-	if err := json.Unmarshal(text, &h); err != nil {
+	err := gob.NewDecoder(io.LimitReader(pipe, maxHook)).Decode(&h)
+	pipe.Close()
+	switch {
+	case errors.Is(err, io.EOF):
+		return exitcode.Silent(exitcode.IPC)
+	case err != nil:
 		return exitcode.New(exitcode.IPC, "cannot read which command to run: %w", err)
 	}
 	shell, err := exec.LookPath(h.Shell)

@@ -2,9 +2,11 @@ package conf
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,37 +64,41 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// syntax are the cases of TestSyntax and TestStockAgrees: the comment is that
+// of module m.
+var syntax = []struct {
+	name, text string
+	comment    string
+}{
+	{"plain", "[m]\ncomment=a b", "a b"},
+	{"spaces around", "  [ m ]  trailing words\n\t comment \t=\t a  b \t\n", "a  b"},
+	{"second equals sign", "[m]\ncomment = a = b\n", "a = b"},
+	{"hash inside", "[m]\ncomment = a # b\n", "a # b"},
+	{"quotes stay", "[m]\ncomment = \"a b\"\n", `"a b"`},
+	{"comments", "# x\n; y\n[m]\n  # z\ncomment = a\n", "a"},
+	{"case and spaces in names", "[m]\nC O M M E N T = a\n", "a"},
+	{"carriage returns", "[m]\r\ncomment = a\r\n", "a"},
+	{"continued", "[m]\ncomment = a \\\n  b\n", "a   b"},
+	{"continued with blanks after", "[m]\ncomment = a\\  \nb\n", "ab"},
+	{"continued first", "[m]\ncomment = \\\n  b\n", "  b"},
+	{"continued name", "[m]\ncom\\\nment = b\n", "b"},
+	{"continued section", "[\\\nm\\\n]\ncomment = b\n", "b"},
+	{"continued to the end", "[m]\ncomment = a \\\n", "a "},
+	{"comment is not continued", "[m]\n# x \\\ncomment = a\n", "a"},
+	{"backslash line", "[m]\n\\\ncomment = a\n", "a"},
+	{"no newline at the end", "[m]\ncomment = a", "a"},
+	{"reopened", "[m]\ncomment = a\n[other]\n[ M ]\ncomment = b\n", "b"},
+	{"global again", "comment = a\n[x]\n[global]\ncomment = b\n[m]\n", "b"},
+	{"late default", "[m]\n[global]\ncomment = b\n", "b"},
+	{"late default does not win", "comment = a\n[m]\n[global]\ncomment = b\n", "a"},
+	{"empty is a value", "[m]\ncomment =\n[global]\ncomment = b\n", ""},
+	{"renamed", "[x]\nname = m\ncomment = a\n[m]\ncomment = b\n", "b"},
+	{"directive is not continued over names", "[m]\ncomment = a\nno equals sign\n", "a"},
+	{"nul ends the file", "[m]\ncomment = a\n\x00junk", "a"},
+}
+
 func TestSyntax(t *testing.T) {
-	for _, tc := range []struct {
-		name, text string
-		comment    string // of the one module
-	}{
-		{"plain", "[m]\ncomment=a b", "a b"},
-		{"spaces around", "  [ m ]  trailing words\n\t comment \t=\t a  b \t\n", "a  b"},
-		{"second equals sign", "[m]\ncomment = a = b\n", "a = b"},
-		{"hash inside", "[m]\ncomment = a # b\n", "a # b"},
-		{"quotes stay", "[m]\ncomment = \"a b\"\n", `"a b"`},
-		{"comments", "# x\n; y\n[m]\n  # z\ncomment = a\n", "a"},
-		{"case and spaces in names", "[m]\nC O M M E N T = a\n", "a"},
-		{"carriage returns", "[m]\r\ncomment = a\r\n", "a"},
-		{"continued", "[m]\ncomment = a \\\n  b\n", "a   b"},
-		{"continued with blanks after", "[m]\ncomment = a\\  \nb\n", "ab"},
-		{"continued first", "[m]\ncomment = \\\n  b\n", "  b"},
-		{"continued name", "[m]\ncom\\\nment = b\n", "b"},
-		{"continued section", "[\\\nm\\\n]\ncomment = b\n", "b"},
-		{"continued to the end", "[m]\ncomment = a \\\n", "a "},
-		{"comment is not continued", "[m]\n# x \\\ncomment = a\n", "a"},
-		{"backslash line", "[m]\n\\\ncomment = a\n", "a"},
-		{"no newline at the end", "[m]\ncomment = a", "a"},
-		{"reopened", "[m]\ncomment = a\n[other]\n[ M ]\ncomment = b\n", "b"},
-		{"global again", "comment = a\n[x]\n[global]\ncomment = b\n[m]\n", "b"},
-		{"late default", "[m]\n[global]\ncomment = b\n", "b"},
-		{"late default does not win", "comment = a\n[m]\n[global]\ncomment = b\n", "a"},
-		{"empty is a value", "[m]\ncomment =\n[global]\ncomment = b\n", ""},
-		{"renamed", "[x]\nname = m\ncomment = a\n[m]\ncomment = b\n", "b"},
-		{"directive is not continued over names", "[m]\ncomment = a\nno equals sign\n", "a"},
-		{"nul ends the file", "[m]\ncomment = a\n\x00junk", "a"},
-	} {
+	for _, tc := range syntax {
 		t.Run(tc.name, func(t *testing.T) {
 			f := load(t, tc.text)
 			m := f.Module("m")
@@ -185,6 +191,7 @@ func TestMistakes(t *testing.T) {
 func TestIncludeAndMerge(t *testing.T) {
 	dir := files(t, map[string]string{
 		"c": `
+log file = /dev/null
 comment = base
 &merge DIR/d
 &include = DIR/d
@@ -222,6 +229,7 @@ path = /last
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	sameAsStock(t, f)
 }
 
 func TestAfterIncludeComesTheGlobalSection(t *testing.T) {
@@ -354,4 +362,33 @@ func FuzzLoad(f *testing.F) {
 			t.Error("no defaults")
 		}
 	})
+}
+
+// TestStockAgrees lists the modules of each case with stock rsync.
+func TestStockAgrees(t *testing.T) {
+	for _, tc := range syntax {
+		t.Run(tc.name, func(t *testing.T) {
+			sameAsStock(t, load(t, "log file = /dev/null\n"+tc.text))
+		})
+	}
+}
+
+// sameAsStock compares names and comments with the list of a stock daemon.
+func sameAsStock(t *testing.T, f *File) {
+	t.Helper()
+	rsync, err := exec.LookPath("rsync")
+	if err != nil {
+		t.Skip("needs rsync")
+	}
+	want := ""
+	for _, m := range f.Modules {
+		want += fmt.Sprintf("%-15s\t%s\n", m.Name, m.Comment)
+	}
+	cmd := exec.Command(rsync, "--server", "--daemon", "--config="+f.Path, ".")
+	cmd.Stdin = strings.NewReader("@RSYNCD: 31.0\n#list\n")
+	out, _ := cmd.Output()
+	_, got, _ := strings.Cut(string(out), "\n")
+	if got, ok := strings.CutSuffix(got, "@RSYNCD: EXIT\n"); !ok || got != want {
+		t.Errorf("stock lists %q, we %q", got, want)
+	}
 }
