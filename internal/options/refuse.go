@@ -65,24 +65,26 @@ func (r *Refuse) rule(word string, refuse bool, exact map[*row]bool) bool {
 	if word == "a" || word == "archive" {
 		word, wild = "["+archiveParts+"]", true
 	}
-	found := false
-	for _, row := range clientTable.rows {
-		if !matchesRow(word, row) {
-			continue
-		}
-		found = true
-		if wild {
-			if !exact[row] {
-				r.rows[row] = refuse
-			}
-			continue
+	if !wild {
+		row := clientTable.named(word)
+		if row == nil {
+			return false
 		}
 		for _, other := range clientTable.rows {
 			if other.sameEffect(row) {
 				r.rows[other] = refuse
 			}
 		}
-		break
+		return true
+	}
+	found := false
+	for _, row := range clientTable.rows {
+		if matchesRow(word, row) {
+			found = true
+			if !exact[row] {
+				r.rows[row] = refuse
+			}
+		}
 	}
 	return found
 }
@@ -110,14 +112,10 @@ func (r *Refuse) refuses(row *row) bool {
 // named returns the row of an option that is refused, or nil. The name is a
 // long name, or a letter.
 func (r *Refuse) named(name string) *row {
-	row := clientTable.long[name]
-	if row == nil {
-		row = clientTable.short[name[0]]
+	if row := clientTable.named(name); row != nil && r.refuses(row) {
+		return row
 	}
-	if row == nil || !r.refuses(row) {
-		return nil
-	}
-	return row
+	return nil
 }
 
 // firstOf returns the row of the first of these options that is refused, or

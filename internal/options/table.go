@@ -180,6 +180,14 @@ func (t *table) addRow(r *row) {
 	}
 }
 
+// named returns the row with a long name or a letter, or nil.
+func (t *table) named(name string) *row {
+	if r := t.long[name]; r != nil || len(name) != 1 {
+		return r
+	}
+	return t.short[name[0]]
+}
+
 // clientTable holds every option of a transfer, daemonTable those that are left
 // behind --daemon. Both are built once and never change.
 var (

@@ -43,7 +43,8 @@ type frame struct {
 	next    int
 	letters string       // rest of a word of letters
 	alias   *alias       // the alias that the words come from
-	taken   map[int]bool // words that an alias argument has taken
+	taken   map[int]bool // words that were filled into an argument
+	scanned int          // no word before this one can be filled in any more
 }
 
 func (f *frame) atEnd() bool { return f.letters == "" && f.next >= len(f.argv) }
@@ -205,8 +206,9 @@ func (w *words) fillIn(arg string) string {
 	}
 	for i := len(w.stack) - 1; i >= 0; i-- {
 		f := &w.stack[i]
-		for j := f.next; j < len(f.argv); j++ {
-			if f.taken[j] || strings.HasPrefix(f.argv[j], "-") {
+		for j := max(f.next, f.scanned); j < len(f.argv); j++ {
+			f.scanned = j + 1
+			if strings.HasPrefix(f.argv[j], "-") {
 				continue
 			}
 			if f.taken == nil {

@@ -125,6 +125,14 @@ func TestAliasesAreBounded(t *testing.T) {
 	if err == nil {
 		t.Error("no error")
 	}
+	many := slices.Repeat([]string{"--suffix=!#:+"}, 17000)
+	start := time.Now()
+	if o, _, err := Parse(append(many, "--", "-x"), testEnv()); err != nil || o.Suffix != "!#:+" {
+		t.Error(err)
+	}
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("17000 marks took %v", d)
+	}
 	if _, _, err := Parse([]string{"--suffix=!#:+", "-a"}, testEnv()); err != nil && !strings.Contains(err.Error(), "usage") {
 		t.Error(err)
 	}
