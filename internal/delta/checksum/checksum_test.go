@@ -23,14 +23,23 @@ func slowRolling(b []byte) uint32 {
 func TestRolling(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "b")
-		if got, want := Rolling(b), slowRolling(b); got != want {
-			t.Fatalf("Rolling(%x) = %08x, want %08x", b, got, want)
+		for at := range min(len(b), 3) {
+			b := b[at:]
+			if got, want := Rolling(b), slowRolling(b); got != want {
+				t.Fatalf("Rolling(%x) = %08x, want %08x", b, got, want)
+			}
+			if got, want := rollingGeneric(b), slowRolling(b); got != want {
+				t.Fatalf("rollingGeneric(%x) = %08x, want %08x", b, got, want)
+			}
 		}
 	})
 	for _, fill := range []byte{0, 1, 0x7f, 0x80, 0xff} {
 		b := bytes.Repeat([]byte{fill}, 1<<17+13)
 		if got, want := Rolling(b), slowRolling(b); got != want {
 			t.Errorf("Rolling of %d times %#x = %08x, want %08x", len(b), fill, got, want)
+		}
+		if got, want := rollingGeneric(b), slowRolling(b); got != want {
+			t.Errorf("rollingGeneric of %d times %#x = %08x, want %08x", len(b), fill, got, want)
 		}
 	}
 }

@@ -5,7 +5,10 @@ import "encoding/binary"
 // Rolling returns the weak sum of b as it travels: the sum of the bytes, taken
 // as signed, in the low half and the sum of its prefixes in the high half.
 // rsync 3.5.0 checksum.c:get_checksum1, with CHAR_OFFSET 0
-func Rolling(b []byte) uint32 {
+func Rolling(b []byte) uint32 { return rolling(b) }
+
+// rollingGeneric is Rolling without the help of assembly.
+func rollingGeneric(b []byte) uint32 {
 	// A signed byte is the unsigned byte with its top bit flipped, less 128.
 	// Eight unsigned bytes are added at once in the 16-bit lanes of a word; a
 	// multiplication gathers the weighted lanes in the topmost.

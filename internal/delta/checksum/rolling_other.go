@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package checksum
+
+func rolling(b []byte) uint32 { return rollingGeneric(b) }
