@@ -132,6 +132,9 @@ func TestRoundTrip(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, f := range files {
+					if s, ok := w.(Skipper); ok {
+						s.Skip(rapid.Bool().Draw(t, "skip"))
+					}
 					for _, s := range f {
 						if s.literal {
 							err = w.Literal(s.data)

@@ -66,6 +66,8 @@ type deflateWriter struct {
 	run      runWriter
 	out      chunker
 	z        *flate.Writer
+	other    *flate.Writer // the one of the other effort; nil until Skip
+	skip     bool
 	insert   bool // Zlib: matched blocks enter the window
 	protocol int
 	win      window // only with insert
@@ -162,6 +164,18 @@ func (d *deflateWriter) End() error {
 		d.used, d.inserted = false, 0
 	}
 	return d.run.end()
+}
+
+// Skip sends the next files as stored blocks, or no longer.
+func (d *deflateWriter) Skip(skip bool) {
+	if skip == d.skip {
+		return
+	}
+	if d.other == nil {
+		// The only error is that of a level out of range.
+		d.other, _ = flate.NewWriter(&d.out, flate.NoCompression)
+	}
+	d.z, d.other, d.skip = d.other, d.z, skip
 }
 
 // errPaused stops the inflater at the end of the literals before a token.

@@ -23,6 +23,7 @@ type lz4Writer struct {
 	runWriter
 	c   lz4.Compressor
 	buf []byte // literals waiting, less than lz4Chunk
+	raw bool   // do not look for repetitions
 }
 
 func newLZ4Writer(w io.Writer) *lz4Writer {
@@ -62,7 +63,29 @@ func (z *lz4Writer) flush() error {
 	return err
 }
 
+// Skip sends the next files as blocks of literals, or no longer.
+func (z *lz4Writer) Skip(skip bool) { z.raw = skip }
+
+// stored makes p a block of the one sequence that has nothing but literals.
+func (z *lz4Writer) stored(p []byte) error {
+	b := z.data[2:2]
+	if len(p) < 15 {
+		b = append(b, byte(len(p))<<4)
+	} else {
+		b = append(b, 0xf0)
+		n := len(p) - 15
+		for ; n >= 255; n -= 255 {
+			b = append(b, 255)
+		}
+		b = append(b, byte(n))
+	}
+	return z.send(len(append(b, p...)))
+}
+
 func (z *lz4Writer) compress(p []byte) error {
+	if z.raw {
+		return z.stored(p)
+	}
 	n, err := z.c.CompressBlock(p, z.data[2:])
 	if err != nil || n == 0 {
 		return fmt.Errorf("lz4 compression of %d bytes failed: %w", len(p), err)
