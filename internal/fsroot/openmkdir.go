@@ -48,7 +48,7 @@ func openMkdir(path string, perm uint32, parents bool, p Policy, open func(strin
 	if err != nil {
 		return nil, made, pathError("open", path, err)
 	}
-	p.Confine = p.Confine || dir.policy.Confine
+	p.Confine = p.Confine || dir.policy.Confine // as OpenAt has it
 	return newRoot(fd, dir.Full(leaf), p), made, nil
 }
 

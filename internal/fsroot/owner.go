@@ -1,6 +1,7 @@
 package fsroot
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -37,45 +38,53 @@ func OwnerOpen(path string, flags int, perm uint32, p Policy) (*os.File, error) 
 }
 
 // OwnerOpenAt is OwnerOpen with relative paths counted from base. Under a base
-// that confines, the path is clamped to it, absolute ones included.
+// that confines, the path is clamped to it, absolute ones included, and a symlink
+// that leads out of it is refused, whoever owns it.
 func OwnerOpenAt(base *Root, path string, flags int, perm uint32, p Policy) (*os.File, error) {
 	d, err := base.hold()
 	if err != nil {
 		return nil, pathError("open", path, err)
 	}
 	defer d.release()
-	var fd int
-	if base.policy.Confine {
-		fd, err = resolve(d.fd, clampName(path), flags, perm, Policy{FollowDirLinks: true, Confine: true}, true)
-		err = pathError("open", path, err)
-	} else {
-		fd, err = ownerWalkFrom(d.fd, path, p, flags, perm)
-	}
+	fd, err := base.ownerWalk(d, path, p, flags, perm)
 	if err != nil {
 		return nil, err
 	}
 	return newFile(fd, base.Full(path)), nil
 }
 
+func (r *Root) ownerWalk(d *dir, path string, p Policy, flags int, perm uint32) (int, error) {
+	if !r.policy.Confine {
+		return ownerWalkFrom(d.fd, path, p, -1, flags, perm)
+	}
+	p.InsecureLinks = false
+	if path = clampName(path); path == "" {
+		path = "."
+	}
+	return ownerWalkFrom(d.fd, path, p, d.fd, flags, perm)
+}
+
 func ownerWalk(path string, p Policy, flags int, perm uint32) (int, error) {
-	return ownerWalkFrom(unix.AT_FDCWD, path, p, flags, perm)
+	return ownerWalkFrom(unix.AT_FDCWD, path, p, -1, flags, perm)
 }
 
 // ownerWalkFrom walks path one component at a time. Each is pinned with
 // O_PATH|O_NOFOLLOW before its owner is looked at, and a symlink is read through
 // that very descriptor, so nothing can change between the check and the use.
-func ownerWalkFrom(dirfd int, path string, p Policy, flags int, perm uint32) (int, error) {
+// The end must lie beneath the directory confine, unless that is -1, and beneath
+// p.ConfineRoot.
+func ownerWalkFrom(dirfd int, path string, p Policy, confine int, flags int, perm uint32) (int, error) {
 	if path == "" {
 		return -1, pathError("open", path, syscall.ENOENT)
 	}
 	if strings.IndexByte(path, 0) >= 0 {
 		return -1, pathError("open", path, syscall.EINVAL)
 	}
-	if p.InsecureLinks && p.ConfineRoot == "" {
+	if p.InsecureLinks && p.ConfineRoot == "" && confine < 0 {
 		fd, err := openat(dirfd, path, flags, perm)
 		return fd, pathError("open", path, err)
 	}
-	w := ownerWalker{start: dirfd, cur: -1, euid: uint32(os.Geteuid())}
+	w := ownerWalker{start: dirfd, cur: -1, confine: confine, euid: uint32(os.Geteuid())}
 	defer func() { closeFd(w.cur) }()
 	fd, err := w.walk(path, p, flags, perm)
 	if err != nil {
@@ -85,11 +94,12 @@ func ownerWalkFrom(dirfd int, path string, p Policy, flags int, perm uint32) (in
 }
 
 type ownerWalker struct {
-	start int    // borrowed: where a relative path begins
-	cur   int    // the directory reached so far, owned; -1 at the start
-	shown string // the path walked so far, for messages
-	euid  uint32
-	links int
+	start   int    // borrowed: where a relative path begins
+	cur     int    // the directory reached so far, owned; -1 at the start
+	confine int    // borrowed: the directory to stay beneath, or -1
+	shown   string // the path walked so far, for messages
+	euid    uint32
+	links   int
 }
 
 func (w *ownerWalker) dirfd() int {
@@ -108,26 +118,17 @@ func (w *ownerWalker) walk(rest string, p Policy, flags int, perm uint32) (int, 
 	if err := w.anchor(rest); err != nil {
 		return -1, err
 	}
-	if rest[0] != '/' {
-		w.shown = ""
-	}
 	for {
 		comp, tail := cutComponent(rest)
 		if comp == "" {
 			return w.openHere(p, flags)
 		}
 		last := tail == ""
-		if w.shown == "" || strings.HasSuffix(w.shown, "/") {
-			w.shown += comp
-		} else {
-			w.shown += "/" + comp
-		}
+		w.shown = joinPath(w.shown, comp)
 		if comp == "." || comp == ".." {
-			fd, err := openat(w.dirfd(), comp, unix.O_PATH|unix.O_DIRECTORY, 0)
-			if err != nil {
+			if err := w.descend(comp); err != nil {
 				return -1, err
 			}
-			w.enter(fd)
 			rest = tail
 			continue
 		}
@@ -146,28 +147,20 @@ func (w *ownerWalker) walk(rest string, p Policy, flags int, perm uint32) (int, 
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFLNK:
 			rest, err = w.follow(fd, &st, tail)
-			magic := err == nil && rest == ""
 			unix.Close(fd)
+			if err == errNoPath {
+				if err := w.confinedPin(comp, p); err != nil {
+					return -1, err
+				}
+				if last {
+					return openat(w.dirfd(), comp, flags, perm)
+				}
+				rest, err = tail, w.descend(comp)
+			}
 			if err != nil {
 				return -1, err
 			}
-			if magic {
-				if !last {
-					fd, err := openat(w.dirfd(), comp, unix.O_PATH|unix.O_DIRECTORY, 0)
-					if err != nil {
-						return -1, err
-					}
-					w.enter(fd)
-					rest = tail
-					continue
-				}
-				return openat(w.dirfd(), comp, flags, perm)
-			}
 		case unix.S_IFDIR:
-			if last && flags&unix.O_PATH == 0 && flags&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT) != 0 {
-				unix.Close(fd)
-				return -1, syscall.EISDIR
-			}
 			if last && flags&unix.O_PATH == 0 {
 				// Not through ".": a directory may be readable and not searchable.
 				unix.Close(fd)
@@ -185,6 +178,15 @@ func (w *ownerWalker) walk(rest string, p Policy, flags int, perm uint32) (int, 
 	}
 }
 
+// descend goes on to "..", or to the directory that a link of /proc stands for.
+func (w *ownerWalker) descend(comp string) error {
+	fd, err := openat(w.dirfd(), comp, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err == nil {
+		w.enter(fd)
+	}
+	return err
+}
+
 // anchor moves to "/" if path is absolute.
 func (w *ownerWalker) anchor(path string) error {
 	if !strings.HasPrefix(path, "/") {
@@ -199,8 +201,11 @@ func (w *ownerWalker) anchor(path string) error {
 	return nil
 }
 
-// follow returns the rest of the walk after the symlink that fd pins, or "" for
-// a link of /proc that names no path (/dev/fd/63 of a shell's <(…)).
+// errNoPath says that a link of /proc stands for a descriptor, not for a path:
+// /dev/fd/63 of a shell's <(…).
+var errNoPath = errors.New("link names no path")
+
+// follow returns the rest of the walk after the symlink that fd pins.
 func (w *ownerWalker) follow(fd int, st *unix.Stat_t, tail string) (string, error) {
 	if st.Uid != 0 && st.Uid != w.euid {
 		return "", &UntrustedLinkError{Owner: st.Uid}
@@ -217,7 +222,7 @@ func (w *ownerWalker) follow(fd int, st *unix.Stat_t, tail string) (string, erro
 	}
 	var sfs unix.Statfs_t
 	if unix.Fstatfs(fd, &sfs) == nil && sfs.Type == unix.PROC_SUPER_MAGIC && strings.Contains(w.shown, "/fd/") {
-		return "", nil
+		return "", errNoPath
 	}
 	if err := w.anchor(target); err != nil {
 		return "", err
@@ -252,30 +257,65 @@ func (w *ownerWalker) openHere(p Policy, flags int) (int, error) {
 	return fd, nil
 }
 
-// confined checks that the directory is ConfineRoot or beneath it, by climbing
-// to it and comparing identities: where a path came out, not how it is spelled.
+// confined checks that a directory is where the walk may end.
 func (w *ownerWalker) confined(dirfd int, p Policy) error {
+	var top unix.Stat_t
+	if w.confine >= 0 {
+		if err := fstatEmpty(w.confine, &top); err != nil {
+			return err
+		}
+		if err := beneath(dirfd, &top); err != nil {
+			return err
+		}
+	}
 	if p.ConfineRoot == "" || p.ConfineRoot == "/" {
 		return nil
 	}
-	var root, st, above unix.Stat_t
-	if err := retry(func() error { return unix.Fstatat(unix.AT_FDCWD, p.ConfineRoot, &root, 0) }); err != nil {
+	if err := retry(func() error { return unix.Fstatat(unix.AT_FDCWD, p.ConfineRoot, &top, 0) }); err != nil {
+		return err
+	}
+	return beneath(dirfd, &top)
+}
+
+// confinedPin checks a link of /proc to an open descriptor. Nothing beneath a
+// confined root may lead there; --confine-root goes by the path that the system
+// shows for it, since a wrapper hands its checked paths over in this way.
+func (w *ownerWalker) confinedPin(comp string, p Policy) error {
+	if w.confine >= 0 {
+		return syscall.ELOOP
+	}
+	if p.ConfineRoot == "" || p.ConfineRoot == "/" {
+		return nil
+	}
+	target, err := readlinkat(w.dirfd(), comp)
+	if err != nil {
+		return err
+	}
+	root := strings.TrimRight(p.ConfineRoot, "/")
+	if target != root && !strings.HasPrefix(target, root+"/") {
+		return syscall.ELOOP
+	}
+	return nil
+}
+
+// beneath climbs from a directory to top and says ELOOP if it does not get
+// there: identities tell where a path came out, its spelling does not.
+func beneath(dirfd int, top *unix.Stat_t) error {
+	var st, above unix.Stat_t
+	if err := retry(func() error { return unix.Fstatat(dirfd, "", &st, unix.AT_EMPTY_PATH) }); err != nil {
 		return err
 	}
 	cur := -1
 	defer func() { closeFd(cur) }()
-	if err := retry(func() error { return unix.Fstatat(dirfd, "", &st, unix.AT_EMPTY_PATH) }); err != nil {
-		return err
-	}
-	for {
-		if st.Dev == root.Dev && st.Ino == root.Ino {
-			return nil
-		}
+	for st.Dev != top.Dev || st.Ino != top.Ino {
 		from := dirfd
 		if cur >= 0 {
 			from = cur
 		}
 		fd, err := openat(from, "..", unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err == syscall.EACCES {
+			return syscall.ELOOP // beyond what we may search, so beyond top
+		}
 		if err != nil {
 			return err
 		}
@@ -289,6 +329,7 @@ func (w *ownerWalker) confined(dirfd int, p Policy) error {
 		}
 		st = above
 	}
+	return nil
 }
 
 // cutComponent returns the first component of path and the rest, both without

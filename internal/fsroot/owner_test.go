@@ -157,6 +157,63 @@ func TestOwnershipWalkRelative(t *testing.T) {
 	}
 }
 
+// Below a confined root an option's path takes both tests: who planted the
+// symlink, and where it leads.
+func TestOwnershipWalkConfined(t *testing.T) {
+	needRoot(t)
+	top := t.TempDir()
+	write(t, top+"/mod/in/file", "inside")
+	write(t, top+"/out/file", "outside")
+	for _, l := range []struct {
+		name, target string
+		owner        int
+	}{
+		{"mine", "in", 0}, {"mineabs", top + "/mod/in", 0}, {"mineout", "../out", 0}, {"mineoutabs", top + "/out", 0},
+		{"climb", "../mod/in", 0}, {"theirs", "in", nobody},
+	} {
+		symlink(t, l.target, top+"/mod/"+l.name)
+		must(t, os.Lchown(top+"/mod/"+l.name, l.owner, l.owner))
+	}
+	mod := open(t, top+"/mod", Policy{Confine: true, FollowDirLinks: true})
+	for _, tt := range []struct {
+		path         string
+		owner, plain bool
+	}{
+		{"in", true, true}, {"mine", true, true}, {"/mine", true, true}, {"../../in", true, true},
+		{"mineabs", true, false}, {"climb", true, false},
+		{"theirs", false, true}, {"mineout", false, false}, {"mineoutabs", false, false},
+	} {
+		for what, c := range map[string]struct {
+			p    Policy
+			want bool
+		}{"owner": {Policy{Owner: true, InsecureLinks: true}, tt.owner}, "plain": {Policy{}, tt.plain}} {
+			sub, err := OpenAt(mod, tt.path, c.p)
+			if (err == nil) != c.want || err != nil && !errors.Is(err, syscall.ELOOP) {
+				t.Errorf("OpenAt(%s), %s: %v", tt.path, what, err)
+			}
+			if err == nil {
+				if got := read(t, must1(sub.Open("file")), nil); got != "inside" {
+					t.Errorf("OpenAt(%s), %s: %s", tt.path, what, got)
+				}
+				sub.Close()
+			}
+		}
+		f, err := OwnerOpenAt(mod, tt.path+"/file", os.O_RDONLY, 0, Policy{})
+		if (err == nil) != tt.owner {
+			t.Errorf("OwnerOpenAt(%s/file): %v", tt.path, err)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	if _, err := OwnerOpenAt(mod, "mineout/new", os.O_CREATE|os.O_WRONLY, 0600, Policy{}); err == nil {
+		t.Error("created a file outside")
+	}
+	if _, err := os.Lstat(top + "/out/new"); err == nil {
+		t.Error("the refused file exists")
+	}
+}
+
 // A shell's <(command) is a pipe behind links of /proc that name no path.
 func TestOwnershipWalkToDescriptor(t *testing.T) {
 	pr, pw, err := os.Pipe()
@@ -168,6 +225,34 @@ func TestOwnershipWalkToDescriptor(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	pr.Close()
+}
+
+// Such a link is no way around a confinement.
+func TestOwnershipWalkToDescriptorConfined(t *testing.T) {
+	top := t.TempDir()
+	write(t, top+"/in/file", "inside")
+	write(t, top+"/out/file", "outside")
+	for _, tt := range []struct {
+		held, rest string // what is open, and the path below it
+		inside     bool
+	}{{"in/file", "", true}, {"in", "/file", true}, {"out/file", "", false}, {"out", "/file", false}, {"in", "/../out/file", false}} {
+		held := must1(os.Open(top + "/" + tt.held))
+		pin := "/proc/self/fd/" + strconv.Itoa(int(held.Fd())) + tt.rest
+		f, err := OwnerOpen(pin, os.O_RDONLY, 0, Policy{ConfineRoot: top + "/in"})
+		if (err == nil) != tt.inside {
+			t.Errorf("%s%s confined to in: %v", tt.held, tt.rest, err)
+		}
+		if err == nil {
+			f.Close()
+		}
+		os.Remove(top + "/in/pin")
+		symlink(t, pin, top+"/in/pin")
+		module := open(t, top+"/in", Policy{Confine: true})
+		if f, err := OwnerOpenAt(module, "pin", os.O_RDONLY, 0, Policy{}); err == nil && (!tt.inside || tt.rest == "") {
+			t.Errorf("a link in a module to %s%s opens %s", tt.held, tt.rest, read(t, f, nil))
+		}
+		held.Close()
+	}
 }
 
 func TestConfineRoot(t *testing.T) {

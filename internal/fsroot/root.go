@@ -31,6 +31,11 @@ type Policy struct {
 	// Confine keeps every resolution, of a symlink leaf too (Stat, OpenFollow),
 	// beneath the root, and clamps OpenAt to it.
 	Confine bool
+	// Owner makes OpenAt below a root that confines follow only symlinks that uid
+	// 0 or the effective uid owns, absolute targets included: right for the
+	// directories of options (--backup-dir, --temp-dir, …), not for the
+	// destination or a source, which any symlink inside the tree may lead to.
+	Owner bool
 	// InsecureLinks switches the ownership walk of Open and OwnerOpen off.
 	InsecureLinks bool
 	// ConfineRoot, an absolute directory or "", is --confine-root: an operator's
@@ -80,7 +85,12 @@ func OpenAt(base *Root, path string, p Policy) (*Root, error) {
 	if base.policy.Confine {
 		p.Confine = true
 		name := clampName(path)
-		fd, err := resolveDir(d.fd, name, Policy{FollowDirLinks: true, Confine: true})
+		var fd int
+		if p.Owner {
+			fd, err = base.ownerWalk(d, name, p, unix.O_PATH|unix.O_DIRECTORY, 0)
+		} else {
+			fd, err = resolveDir(d.fd, name, Policy{FollowDirLinks: true, Confine: true})
+		}
 		if err != nil {
 			return nil, pathError("open", path, err)
 		}
@@ -90,7 +100,7 @@ func OpenAt(base *Root, path string, p Policy) (*Root, error) {
 	if !strings.HasPrefix(path, "/") {
 		full = joinPath(base.path, path)
 	}
-	fd, err := ownerWalkFrom(d.fd, path, p, unix.O_PATH|unix.O_DIRECTORY, 0)
+	fd, err := base.ownerWalk(d, path, p, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
