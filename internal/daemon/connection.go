@@ -38,7 +38,6 @@ type connection struct {
 	protocol   int
 	theirs     rsyncproto.Greeting
 	earlyInput []byte
-	held       []io.Closer
 }
 
 // start reads the configuration and opens the log.
@@ -302,7 +301,7 @@ func (c *connection) enter(ctx context.Context, raw *conf.Module, name string) e
 			c.printf("@ERROR: max connections (%d) reached -- try again later\n", m.MaxConnections)
 			return exitcode.Silent(exitcode.SocketIO)
 		}
-		c.held = append(c.held, slot)
+		defer slot.Close()
 	}
 	c.limitHandshake(m.Timeout)
 	user, readOnly, err := c.authenticate(m)

@@ -178,6 +178,19 @@ func TestHandshakeDeadline(t *testing.T) {
 			t.Errorf("after %q the daemon waited %v", part, d)
 		}
 	}
+	// The limit is one for the whole part: a byte now and then does not help.
+	c := h.dial(t)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	begun := time.Now()
+	for range tick.C {
+		if _, err := c.Write([]byte("x")); err != nil {
+			break
+		}
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("a client that trickles is kept")
+		}
+	}
 	h.wantLog(t, `\[receiver\] daemon handshake timeout -- exiting`)
 }
 

@@ -153,8 +153,6 @@ type Session struct {
 
 	// Env is the environment with the RSYNC_ variables of the connection.
 	Env []string
-
-	held []io.Closer // what must stay open until the end of the process
 }
 
 // Lookup finds a variable in the session's environment.

@@ -243,7 +243,7 @@ const detachedReady = "ready"
 
 // listenDetached is the listener that detach starts.
 func (d *daemon) listenDetached(ctx context.Context) error {
-	report := os.NewFile(extraFd, "report")
+	report := inheritedPipe("report")
 	d.Stderr = io.Discard
 	once := sync.OnceFunc(func() { report.Close() })
 	defer once()

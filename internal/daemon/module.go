@@ -89,7 +89,6 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		Addr: c.addr, Host: c.host, User: user, ReadOnly: readOnly,
 		Dir: where.inner, FullPath: where.full, Inner: where.inner != "/",
 		NumericIDs: numericIDs(m, where.chroot),
-		held:       c.held,
 	}
 	if s.Filter, err = c.filters(m); err != nil {
 		c.log.Errorf("%v", err)
@@ -125,6 +124,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 	if err := c.moveIn(s, where); err != nil {
 		return err
 	}
+	defer s.Root.Close()
 	if problem, err := id.assume(); err != nil {
 		c.log.Errorf("%v", err)
 		return c.refuse(exitcode.Syntax, "%s", problem)

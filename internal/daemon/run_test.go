@@ -293,3 +293,53 @@ func TestListenEndsWithItsContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestFamilies(t *testing.T) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skip("needs IPv6")
+	} else {
+		l.Close()
+	}
+	for _, tc := range []struct {
+		family Family
+		want   string
+	}{{AnyFamily, "0.0.0.0 ::"}, {IPv4, "0.0.0.0"}, {IPv6, "::"}} {
+		h := newHost(t, "[m]\npath = DIR/m\nhosts allow = ::1\n")
+		cfg := testConfig(filepath.Join(h.dir, "conf"))
+		cfg.Port, cfg.Family = h.port, tc.family
+		ctx, cancel := context.WithCancel(context.Background())
+		got, reply := "", ""
+		Listen(ctx, cfg, func(addrs []net.Addr) {
+			for _, a := range addrs {
+				got += " " + a.(*net.TCPAddr).IP.String()
+			}
+			go func() {
+				defer cancel()
+				if tc.family == IPv4 {
+					return
+				}
+				conn, err := net.Dial("tcp6", fmt.Sprintf("[::1]:%d", h.port))
+				if err != nil {
+					reply = err.Error()
+					return
+				}
+				defer conn.Close()
+				fmt.Fprintf(conn, "%sm\n", hello)
+				buf := make([]byte, 200)
+				for !strings.Contains(reply, "OK\n") {
+					n, err := conn.Read(buf)
+					reply += string(buf[:n])
+					if err != nil {
+						return
+					}
+				}
+			}()
+		})
+		if strings.TrimSpace(got) != tc.want {
+			t.Errorf("family %d listens on%s", tc.family, got)
+		}
+		if tc.family != IPv4 && !strings.HasSuffix(reply, "@RSYNCD: OK\n") {
+			t.Errorf("family %d: %q", tc.family, reply)
+		}
+	}
+}

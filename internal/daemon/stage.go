@@ -135,6 +135,13 @@ func pollable(f *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// inheritedPipe returns the pipe on which a stage is spoken to; no process that
+// this one starts gets it.
+func inheritedPipe(name string) *os.File {
+	unix.CloseOnExec(extraFd)
+	return os.NewFile(extraFd, name)
+}
+
 // handoff is what a stageTransfer process needs to know.
 type handoff struct {
 	Module     string
@@ -148,7 +155,7 @@ type handoff struct {
 
 // serveHandoff goes on with a client that another process authenticated.
 func (d *daemon) serveHandoff(ctx context.Context) error {
-	pipe := os.NewFile(extraFd, "handoff")
+	pipe := inheritedPipe("handoff")
 	defer pipe.Close()
 	var h handoff
 	if err := gob.NewDecoder(pipe).Decode(&h); err != nil {
@@ -253,7 +260,7 @@ type hookCommand struct {
 // runHook waits for a command and becomes it. When the daemon ends without
 // sending one, so does the process.
 func runHook() error {
-	pipe := os.NewFile(extraFd, "hook")
+	pipe := inheritedPipe("hook")
 	var h hookCommand
 	err := gob.NewDecoder(io.LimitReader(pipe, maxHook)).Decode(&h)
 	pipe.Close()
