@@ -200,11 +200,12 @@ func (s *idSide) match(id uint32) mappedID {
 	return s.add(id, "")
 }
 
-// User notes that the sender calls uid by that name, "" if it has none, and
-// returns the id here (rsync 3.5.0 uidlist.c:recv_user_name).
+// User notes that the sender calls uid by that name and returns the id here
+// (rsync 3.5.0 uidlist.c:recv_user_name). Without a name it is UID: what was
+// noted before stays.
 func (m *IDMap) User(uid uint32, name string) uint32 {
-	if m.ignoreNames {
-		name = ""
+	if name == "" || m.ignoreNames {
+		return m.UID(uid)
 	}
 	return m.users.add(uid, name).id
 }
@@ -212,8 +213,8 @@ func (m *IDMap) User(uid uint32, name string) uint32 {
 // Group is User for a group. skip says that the process is not in the group, so
 // that an ordinary user leaves the group of a file alone.
 func (m *IDMap) Group(gid uint32, name string) (id uint32, skip bool) {
-	if m.ignoreNames {
-		name = ""
+	if name == "" || m.ignoreNames {
+		return m.GID(gid)
 	}
 	g := m.groups.add(gid, name)
 	return g.id, g.skip
