@@ -110,9 +110,9 @@ func (e *Encoder) oneACL(a *meta.ACL, seen map[string]int32) {
 // acl reads the ACLs of an entry. rsync 3.5.0 acls.c:receive_acl.
 func (d *Decoder) acl(f *File) {
 	x := f.Ext()
-	x.ACL = d.oneACL(&d.acls.access, "access", f.Mode, true)
+	x.Access = d.oneACL(&d.acls.access, "access", f.Mode, true)
 	if f.IsDir() {
-		x.DefACL = d.oneACL(&d.acls.def, "default", 0, false)
+		x.Default = d.oneACL(&d.acls.def, "default", 0, false)
 	}
 }
 
@@ -125,14 +125,14 @@ func (d *Decoder) access() uint8 {
 	return uint8(v)
 }
 
-func (d *Decoder) oneACL(table *[]*meta.ACL, kind string, mode uint32, access bool) int32 {
+func (d *Decoder) oneACL(table *[]*meta.ACL, kind string, mode uint32, access bool) *meta.ACL {
 	ndx := d.r.Varint()
 	if ndx < 0 || int(ndx) > len(*table) {
 		d.fail(exitcode.StreamIO, "recv_acl_index: %s ACL index %d > %d", kind, ndx, len(*table))
-		return -1
+		return nil
 	}
 	if ndx != 0 {
-		return ndx - 1
+		return (*table)[ndx-1]
 	}
 	a := &meta.ACL{UserObj: meta.NoEntry, GroupObj: meta.NoEntry, MaskObj: meta.NoEntry, OtherObj: meta.NoEntry}
 	flags := d.r.Byte()
@@ -161,7 +161,7 @@ func (d *Decoder) oneACL(table *[]*meta.ACL, kind string, mode uint32, access bo
 		}
 	}
 	*table = append(*table, a)
-	return int32(len(*table) - 1)
+	return a
 }
 
 func (d *Decoder) ace() meta.Ace {
@@ -185,26 +185,6 @@ func (d *Decoder) ace() meta.Ace {
 		ace.ID, _ = d.pol.GroupID(id, name)
 	}
 	return ace
-}
-
-// AccessACL returns the access ACL that came with f, nil for none.
-func (d *Decoder) AccessACL(f *File) *meta.ACL { return pick(d.acls.access, f, false) }
-
-// DefaultACL returns the default ACL that came with the directory f.
-func (d *Decoder) DefaultACL(f *File) *meta.ACL { return pick(d.acls.def, f, true) }
-
-func pick(t []*meta.ACL, f *File, def bool) *meta.ACL {
-	if f.X == nil {
-		return nil
-	}
-	i := f.X.ACL
-	if def {
-		i = f.X.DefACL
-	}
-	if i < 0 || int(i) >= len(t) {
-		return nil
-	}
-	return t[i]
 }
 
 // MapACLs maps the ids of all ACLs received so far, once the id lists are

@@ -3,6 +3,7 @@ package flist
 import (
 	"strings"
 
+	"github.com/prsync/prsync/internal/meta"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,8 +42,12 @@ type File struct {
 	UID   uint32
 	GID   uint32
 	Seq   int32 // position in the order of transmission, Start added
+	Src   int32 // sending side: which source root the name is relative to
 	Flags Flags
 	Depth int16 // number of path components; 0 for "."
+	// Gen are the generator's own flags: it alone reads and writes them once
+	// the list is shared with the receiver.
+	Gen Flags
 }
 
 // Extra is what few entries have.
@@ -60,14 +65,14 @@ type Extra struct {
 	// Dev and Ino identify hard links on the sending side.
 	Dev, Ino uint64
 
-	ACL    int32 // index into the connection's access ACLs
-	DefACL int32
-	Xattr  int32
+	Access  *meta.ACL // nil for none
+	Default *meta.ACL // of a directory
+	Xattrs  *XattrList
 
-	// Src names the source argument's root on the sending side.
-	Src int32
 	// Dir is the entry's number among all directories, on either side.
 	DirNdx int32
+	// GotList: the directory's own list has arrived.
+	GotList bool
 	// ContentID is the SHA-256 that a publishing host sent, or nil.
 	ContentID *[32]byte
 }
@@ -75,7 +80,7 @@ type Extra struct {
 // Ext returns f.X, allocating it first where needed.
 func (f *File) Ext() *Extra {
 	if f.X == nil {
-		f.X = &Extra{ACL: -1, DefACL: -1, Xattr: -1, DirNdx: -1}
+		f.X = &Extra{DirNdx: -1}
 	}
 	return f.X
 }
@@ -103,6 +108,14 @@ func (f *File) Link() string {
 		return ""
 	}
 	return f.X.Link
+}
+
+// Xattrs returns the extended attributes, nil for none.
+func (f *File) Xattrs() *XattrList {
+	if f.X == nil {
+		return nil
+	}
+	return f.X.Xattrs
 }
 
 // Sum returns the -c checksum, nil for none.

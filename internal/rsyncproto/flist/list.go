@@ -182,7 +182,7 @@ func RemoveDuplicates(sorted []*File, protocol int, dropped func(*File)) {
 		}
 		if protocol >= 29 && f.IsDir() {
 			probe := File{Dir: f.Dir, Base: f.Base, Mode: f.Mode&07777 | 0100000}
-			if j := searchActive(sorted[:i], &probe, protocol); j >= 0 {
+			if j := SearchActive(sorted[:i], &probe, protocol); j >= 0 {
 				drop(sorted[j])
 			}
 		}
@@ -190,9 +190,9 @@ func RemoveDuplicates(sorted []*File, protocol int, dropped func(*File)) {
 	}
 }
 
-// searchActive is Search over entries of which some were cleared in place
+// SearchActive is Search over entries of which some were cleared in place
 // after sorting.
-func searchActive(files []*File, f *File, protocol int) int {
+func SearchActive(files []*File, f *File, protocol int) int {
 	lo, hi := 0, len(files)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)

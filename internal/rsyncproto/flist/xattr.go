@@ -38,8 +38,14 @@ func (x *XattrItem) Abbreviated() bool { return x.Len > maxFullDatum && x.Value 
 // XattrList is what one or more entries have, sorted by name.
 type XattrList struct{ Items []XattrItem }
 
+// XattrSum is the digest that a long value travels as.
+func XattrSum(value []byte) []byte {
+	sum := md5.Sum(value)
+	return sum[:]
+}
+
 type xattrCache struct {
-	seen  map[string]int32
+	at    map[string]int32
 	lists []*XattrList
 }
 
@@ -62,11 +68,11 @@ func NewXattrList(xs []meta.Xattr) *XattrList {
 }
 
 // Xattrs writes the attributes of an entry, last of all that belongs to it,
-// and returns the list's number for SendXattrs. Long values are dropped from
-// memory. rsync 3.5.0 xattrs.c:send_xattr.
-func (e *Encoder) Xattrs(l *XattrList) int32 {
-	if e.xattrs.seen == nil {
-		e.xattrs.seen = map[string]int32{}
+// and returns the list that stands for it: the same one for equal attributes.
+// Long values are dropped from memory. rsync 3.5.0 xattrs.c:send_xattr.
+func (e *Encoder) Xattrs(l *XattrList) *XattrList {
+	if e.xattrs.at == nil {
+		e.xattrs.at = map[string]int32{}
 	}
 	var key strings.Builder
 	for _, it := range l.Items {
@@ -80,12 +86,11 @@ func (e *Encoder) Xattrs(l *XattrList) int32 {
 			key.Write(it.Value)
 		}
 	}
-	if at, ok := e.xattrs.seen[key.String()]; ok {
+	if at, ok := e.xattrs.at[key.String()]; ok {
 		e.w.Varint(at + 1)
-		return at
+		return e.xattrs.lists[at]
 	}
-	at := int32(len(e.xattrs.lists))
-	e.xattrs.seen[key.String()] = at
+	e.xattrs.at[key.String()] = int32(len(e.xattrs.lists))
 	e.xattrs.lists = append(e.xattrs.lists, l)
 	b := wire.AppendVarint(e.buf[:0], 0)
 	b = wire.AppendVarint(b, int32(len(l.Items)))
@@ -102,15 +107,7 @@ func (e *Encoder) Xattrs(l *XattrList) int32 {
 		}
 	}
 	e.put(b)
-	return at
-}
-
-// XattrList returns the list that Xattrs numbered at.
-func (e *Encoder) XattrList(at int32) *XattrList {
-	if at < 0 || int(at) >= len(e.xattrs.lists) {
-		return nil
-	}
-	return e.xattrs.lists[at]
+	return l
 }
 
 // xattr reads the attributes of an entry. rsync 3.5.0 xattrs.c:receive_xattr.
@@ -123,7 +120,7 @@ func (d *Decoder) xattr(f *File) {
 		return
 	}
 	if ndx != 0 {
-		x.Xattr = ndx - 1
+		x.Xattrs = d.xattrs[ndx-1]
 		return
 	}
 	n := r.VarintMax(maxXattrs, "xattr count")
@@ -164,16 +161,8 @@ func (d *Decoder) xattr(f *File) {
 		l.Items = append(l.Items, it)
 	}
 	sort.SliceStable(l.Items, func(i, j int) bool { return l.Items[i].Name < l.Items[j].Name })
-	x.Xattr = int32(len(d.xattrs))
+	x.Xattrs = l
 	d.xattrs = append(d.xattrs, l)
-}
-
-// XattrList returns the attributes that came with f, nil for none.
-func (d *Decoder) XattrList(f *File) *XattrList {
-	if f.X == nil || f.X.Xattr < 0 || int(f.X.Xattr) >= len(d.xattrs) {
-		return nil
-	}
-	return d.xattrs[f.X.Xattr]
 }
 
 // Differ compares what the sender has with what we have. With mark set every

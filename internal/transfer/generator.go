@@ -1,0 +1,556 @@
+package transfer
+
+import (
+	"strings"
+
+	"github.com/prsync/prsync/internal/delta"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/meta"
+	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
+	"github.com/prsync/prsync/internal/rsyncproto/wire"
+	"golang.org/x/sys/unix"
+)
+
+// generator decides for every entry what is to be done with it, does all but
+// the transfer of file contents, and asks the sender for those. It owns the
+// outgoing stream. rsync 3.5.0 generator.c.
+type generator struct {
+	*Receiving
+	log *report.Log
+
+	lists []*flist.List // those not yet done with
+	cur   int           // index in lists of the one in work
+	dirs  []*flist.File
+	eof   bool
+	total int
+	redo  []int32
+	hdone []hlinkDone // hard-linked files whose transfer has ended
+	dones int         // phases that the receiver has finished
+	ended error
+
+	out   wire.NdxState
+	phase int
+	// again says that a failed file is being asked for a second time: what
+	// would make it look done does not count.
+	again bool
+
+	itemizing bool
+	report    bool        // "is uptodate" lines are wanted in place of %i
+	code      report.Code // of the lines with names
+	tweak     bool        // directory times and modes are set again at the end
+	reTimes   bool
+	rePerms   bool
+	inProg    map[*flist.List]int
+	toRedo    map[*flist.List]int
+
+	parent     string // directory of the entry before
+	priorDir   *flist.File
+	dryDir     *flist.File // does not exist, in a dry run
+	skipDir    *flist.File // whose contents are skipped
+	dirDefault uint32
+
+	fuzzyDir  string
+	fuzzy     []fuzzyList
+	links     linkState
+	walk      *filter.Walk
+	delWarned bool
+	delayed   []delayedDelete
+	deleted   report.Counts
+	skipped   int // deletions that --max-delete stopped
+	topDevs   map[uint64]bool
+	curDev    uint64
+	dirDev    map[*flist.File]uint64
+	active    map[int32]bool
+	window    *delta.Window
+}
+
+// hlinkDone is a finished transfer of a hard-linked file.
+type hlinkDone struct {
+	ndx    int32
+	failed bool
+}
+
+// target is an entry as the generator works on it.
+type target struct {
+	f     *flist.File
+	ndx   int32
+	name  string
+	mode  uint32 // as it will be, which --perms may change
+	code  report.Code
+	items bool
+}
+
+func newGenerator(r *Receiving) *generator {
+	g := &generator{
+		Receiving: r, log: r.c.Log.As("generator"), out: wire.NewNdxState(),
+		inProg: map[*flist.List]int{}, toRedo: map[*flist.List]int{}, window: delta.NewWindow(nil, 0),
+		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]bool{},
+	}
+	g.links.init()
+	c := r.c
+	hasI := c.Out != nil && c.Out.Has('i')
+	logI := c.LogFormat != nil && c.LogFormat.Has('i')
+	switch {
+	case c.Setup.Protocol >= 29:
+		g.itemizing, g.report, g.code = true, !hasI && c.OutItemize == 0, report.LogFile
+		if logI {
+			g.code = report.None
+		}
+	case c.Daemon:
+		g.itemizing, g.report, g.code = logI && c.xfers(), true, report.Info
+		if g.itemizing || !c.xfers() {
+			g.code = report.Client
+		}
+	case !c.Server:
+		g.itemizing, g.report, g.code = hasI, !hasI, report.Info
+		if hasI {
+			g.code = report.None
+		}
+	default:
+		g.report, g.code = true, report.Info
+	}
+	g.tweak = !c.ListOnly && r.solo == "" && !c.DryRun
+	g.reTimes = c.Times && !c.OmitDirTimes
+	if c.Filters != nil && r.dest != nil {
+		g.walk = c.Filters.Walk(filter.Root{Who: "generator", Dir: r.destPath, Open: r.openMerge})
+	}
+	return g
+}
+
+// run is the life of the generator. rsync 3.5.0 generator.c:generate_files.
+func (g *generator) run() error {
+	c := g.c
+	g.take()
+	if c.Delete == DeleteBefore && g.solo == "" {
+		if err := g.deletePass(); err != nil {
+			return err
+		}
+	}
+	if g.log.Debug(report.DebugFlist, 1) {
+		how := "enabled"
+		if c.WholeFile {
+			how = "disabled for local transfer or --whole-file"
+		}
+		g.log.Printf(report.Info, "delta-transmission %s\n", how)
+	}
+	for {
+		if err := g.list(); err != nil {
+			return err
+		}
+		if !c.Setup.IncRecurse {
+			g.c.W.WriteNdx(&g.out, wire.NdxDone)
+			break
+		}
+		for {
+			if err := g.finished(true); err != nil {
+				return err
+			}
+			if g.cur+1 < len(g.lists) || g.eof {
+				break
+			}
+			if err := g.wait(); err != nil {
+				return err
+			}
+		}
+		if g.cur+1 >= len(g.lists) {
+			break
+		}
+		g.cur++
+	}
+	g.cur++ // past the last: every list may end now
+	if err := g.ending(); err != nil {
+		return err
+	}
+	return c.W.Err()
+}
+
+// ending runs the phases after all entries were looked at.
+func (g *generator) ending() error {
+	c := g.c
+	proto := c.Setup.Protocol
+	earlyDelay := !c.DelayUpdates
+	earlyDelete := c.Delete != DeleteDelay && c.Delete != DeleteAfter
+	delStats := func() {
+		if c.deleting() || c.Force || c.ReadBatch {
+			c.W.WriteNdx(&g.out, wire.NdxDelStats)
+			writeDelStats(c.W, &g.deleted)
+		}
+	}
+	done := func() { c.W.WriteNdx(&g.out, wire.NdxDone) }
+	waitDones := func(n int, redo bool) error {
+		for {
+			if err := g.finished(redo); err != nil {
+				return err
+			}
+			if g.dones >= n {
+				return nil
+			}
+			if err := g.wait(); err != nil {
+				return err
+			}
+		}
+	}
+	g.phase++
+	if err := waitDones(1, true); err != nil {
+		return err
+	}
+	g.phase++
+	done()
+	if proto >= 29 && earlyDelay {
+		done()
+	}
+	if proto >= 31 && earlyDelete {
+		delStats()
+		if earlyDelay {
+			done()
+		}
+	}
+	if err := waitDones(2, false); err != nil {
+		return err
+	}
+	if proto >= 29 {
+		g.phase++
+		if !earlyDelay {
+			done()
+			if proto >= 31 && earlyDelete {
+				done()
+			}
+		}
+		if err := waitDones(3, false); err != nil {
+			return err
+		}
+	}
+	if c.Delete == DeleteDelay {
+		g.deleteDelayed()
+	}
+	if c.Delete == DeleteAfter && g.solo == "" && g.total > 0 {
+		if err := g.deletePass(); err != nil {
+			return err
+		}
+	}
+	if c.MaxDelete >= 0 && g.skipped > 0 {
+		g.log.Printf(report.Warning, "Deletions stopped due to --max-delete limit (%d skipped)\n", g.skipped)
+		g.io.Set(ioDelLimit)
+	}
+	if proto >= 31 {
+		if !earlyDelete {
+			delStats()
+			done()
+		}
+		if err := waitDones(4, false); err != nil {
+			return err
+		}
+	}
+	if (g.rePerms || g.reTimes) && g.tweak && (!c.Setup.IncRecurse || c.Delete == DeleteDelay) {
+		g.touchUp(g.allDirs())
+	}
+	return nil
+}
+
+// allDirs are all directories of the transfer.
+func (g *generator) allDirs() []*flist.File {
+	if g.c.Setup.IncRecurse {
+		return g.dirs
+	}
+	var dirs []*flist.File
+	for _, l := range g.lists {
+		for _, f := range l.Files {
+			if f.Active() && f.IsDir() {
+				dirs = append(dirs, f)
+			}
+		}
+	}
+	return dirs
+}
+
+// list goes through the entries of the current list.
+func (g *generator) list() error {
+	l := g.lists[g.cur]
+	c := g.c
+	if c.HardLinks {
+		// Links are joined to what is known: wait until that is enough.
+		for c.Setup.IncRecurse && !g.eof && g.total < lookahead/2 {
+			if err := g.wait(); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Setup.IncRecurse && l.Parent >= 0 && int(l.Parent) < len(g.dirs) {
+		d := g.dirs[l.Parent]
+		if err := g.entry(d, l.Start-1, g.name(d)); err != nil {
+			return err
+		}
+		if (c.Delete == DeleteDuring || c.Delete == DeleteDelay) && !g.missing && !c.ListOnly && d.Gen&flist.MissingDir == 0 {
+			if d.Flags&flist.ContentDir != 0 {
+				g.deleteIn(g.name(d), d, g.dirDev[d])
+			} else {
+				g.enterFilters(g.name(d))
+			}
+		}
+	}
+	for i, f := range l.Sorted {
+		if !f.Active() {
+			continue
+		}
+		ndx := l.Start + int32(i)
+		if c.Unsorted {
+			ndx = f.Seq
+		}
+		if err := g.entry(f, ndx, g.name(f)); err != nil {
+			return err
+		}
+		if err := g.finished(false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take takes in what the receiver has told.
+func (g *generator) take() {
+	for _, e := range g.events.take() {
+		switch e.kind {
+		case evList:
+			g.lists = append(g.lists, e.list)
+			g.dirs = e.dirs
+			g.total += len(e.list.Files)
+			if g.c.HardLinks && !g.c.ListOnly {
+				if err := g.matchLinks(e.list); err != nil && g.ended == nil {
+					g.ended = err
+				}
+			}
+		case evEOF:
+			g.eof = true
+		case evPhase:
+			g.dones++
+		case evError:
+			if g.ended == nil {
+				g.ended = e.err
+			}
+		case evRedo, evDone, evNoSend:
+			g.status(e.kind, e.ndx)
+		}
+	}
+}
+
+// wait sleeps until the receiver tells something.
+func (g *generator) wait() error {
+	if g.ended != nil {
+		return g.ended
+	}
+	if err := g.c.W.Flush(); err != nil {
+		return g.lost(err)
+	}
+	<-g.events.signal
+	g.take()
+	return g.ended
+}
+
+// lost is the error for a broken outgoing stream: what the receiver met, if it
+// has met something, says more.
+func (g *generator) lost(err error) error {
+	g.take()
+	if g.ended != nil {
+		return g.ended
+	}
+	return err
+}
+
+// find returns the list and the entry of an index that is still held.
+func (g *generator) find(ndx int32) (*flist.List, *flist.File) {
+	for _, l := range g.lists {
+		if f := l.Find(ndx); f != nil {
+			return l, f
+		}
+	}
+	return nil, nil
+}
+
+// status notes how the transfer of a file ended.
+// rsync 3.5.0 io.c:got_flist_entry_status.
+func (g *generator) status(kind eventKind, ndx int32) {
+	l, f := g.find(ndx)
+	if f == nil {
+		if g.ended == nil {
+			g.ended = exitcode.New(exitcode.Protocol, "File-list index %d is not known (got_flist_entry_status) [%s]", ndx, g.log.Who())
+		}
+		return
+	}
+	delete(g.active, ndx)
+	if kind == evDone && (g.c.RemoveSource || g.c.RemoveSent) {
+		g.sendSuccess(ndx)
+	}
+	inc := g.c.Setup.IncRecurse
+	if inc {
+		g.inProg[l]--
+	}
+	switch kind {
+	case evRedo:
+		if g.c.ReadBatch {
+			if inc {
+				g.inProg[l]++
+			}
+			return
+		}
+		if inc {
+			g.toRedo[l]++
+		}
+		g.redo = append(g.redo, ndx)
+	default:
+		if g.c.HardLinks && f.Flags&flist.Linked != 0 {
+			g.hdone = append(g.hdone, hlinkDone{ndx, kind == evNoSend})
+			if inc {
+				g.inProg[l]++
+			}
+		}
+	}
+}
+
+// sendSuccess tells the sender that it may remove a source file.
+func (g *generator) sendSuccess(ndx int32) {
+	if g.c.DryRun {
+		return
+	}
+	var b [4]byte
+	g.c.W.MsgInOrder(wire.MsgSuccess, wire.AppendInt(b[:0], ndx))
+}
+
+// finished takes care of what has come to an end meanwhile: hard links to
+// finished files, files to ask for again, lists that are complete.
+// rsync 3.5.0 generator.c:check_for_finished_files.
+func (g *generator) finished(redo bool) error {
+	select {
+	case <-g.events.signal:
+		g.take()
+	default:
+	}
+	for {
+		if g.ended != nil {
+			return g.ended
+		}
+		if len(g.hdone) > 0 {
+			d := g.hdone[0]
+			g.hdone = g.hdone[1:]
+			l, f := g.find(d.ndx)
+			if f == nil {
+				return exitcode.New(exitcode.Protocol, "hard-linked file %d is not known [%s]", d.ndx, g.log.Who())
+			}
+			var err error
+			if d.failed {
+				err = g.skippedLink(f)
+			} else {
+				err = g.finishLink(g.target(f, d.ndx, g.name(f)), nil, -1)
+			}
+			if err != nil {
+				return err
+			}
+			g.inProg[l]--
+			continue
+		}
+		if redo && len(g.redo) > 0 {
+			ndx := g.redo[0]
+			g.redo = g.redo[1:]
+			l, f := g.find(ndx)
+			if f == nil {
+				return exitcode.New(exitcode.Protocol, "file %d to send again is not known [%s]", ndx, g.log.Who())
+			}
+			g.again = true
+			err := g.entry(f, ndx, g.name(f))
+			g.again = false
+			if err != nil {
+				return err
+			}
+			g.toRedo[l]--
+			continue
+		}
+		if g.cur == 0 || !g.c.Setup.IncRecurse || len(g.lists) == 0 {
+			return nil
+		}
+		first := g.lists[0]
+		if g.inProg[first] > 0 || g.toRedo[first] > 0 {
+			return nil
+		}
+		g.c.W.WriteNdx(&g.out, wire.NdxDone)
+		g.c.W.EndItem()
+		if g.c.Delete != DeleteDelay && g.tweak && first.Parent >= 0 && int(first.Parent) < len(g.dirs) {
+			g.touchUp(g.dirs[first.Parent : first.Parent+1])
+		}
+		delete(g.inProg, first)
+		delete(g.toRedo, first)
+		g.lists[0] = nil
+		g.lists = g.lists[1:]
+		g.cur--
+	}
+}
+
+// touchUp sets modes and times of directories that work inside them changed.
+// rsync 3.5.0 generator.c:touch_up_dirs.
+func (g *generator) touchUp(dirs []*flist.File) {
+	for _, f := range dirs {
+		if !f.Active() || !f.IsDir() || !g.c.ImpliedDirs && f.Flags&flist.ImpliedDir != 0 && g.c.Relative {
+			continue
+		}
+		fixPerms := !g.c.Privilege.IsRoot() && f.Mode&unix.S_IWUSR == 0
+		if f.Gen&flist.MissingDir != 0 || !g.reTimes && !fixPerms {
+			continue
+		}
+		name := g.name(f)
+		st, err := g.statDir(name)
+		if err != nil || !st.IsDir() {
+			continue
+		}
+		needTime := g.reTimes && g.mtimeDiffers(&st, f)
+		if !needTime && !fixPerms {
+			continue
+		}
+		pin, err := g.pinDir(name)
+		if err != nil {
+			continue
+		}
+		if fixPerms {
+			pin.Chmod(f.Mode)
+		}
+		if needTime {
+			pin.Utimes(fsroot.Timespec{Nsec: fsroot.OmitTime}, mtimeOf(f))
+		}
+		pin.Close()
+	}
+}
+
+func mtimeOf(f *flist.File) fsroot.Timespec { return fsroot.Timespec{Sec: f.Mtime, Nsec: f.Nsec} }
+
+// statDir looks at a directory, through a link where -K keeps it.
+func (g *generator) statDir(name string) (fsroot.Stat, error) {
+	if g.c.KeepDirlinks {
+		return g.dest.Stat(name)
+	}
+	return g.dest.Lstat(name)
+}
+
+func (g *generator) pinDir(name string) (*fsroot.Pin, error) {
+	if g.c.KeepDirlinks {
+		return g.dest.PinFollow(name)
+	}
+	return g.dest.Pin(name)
+}
+
+// below reports whether an entry lies below a directory.
+func below(f, dir *flist.File) bool {
+	d, n := f.Dir, dir.Name()
+	return d == n || strings.HasPrefix(d, n) && len(d) > len(n) && d[len(n)] == '/'
+}
+
+func (g *generator) target(f *flist.File, ndx int32, name string) *target {
+	return &target{f: f, ndx: ndx, name: name, mode: f.Mode, code: g.code, items: g.itemizing}
+}
+
+// request begins the request for a file's contents.
+func (g *generator) writeNdx(ndx int32) { g.c.W.WriteNdx(&g.out, ndx) }
+
+// privilege reports whether we act as root.
+func (r *Receiving) isRoot() bool {
+	return r.c.Privilege == meta.Root || r.c.Privilege == meta.Super || r.c.Privilege == meta.FakeSuper
+}

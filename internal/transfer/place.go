@@ -1,0 +1,338 @@
+package transfer
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/meta"
+	"github.com/prsync/prsync/internal/report"
+	"golang.org/x/sys/unix"
+)
+
+// place is a name below one of the directories that the receiving side works
+// in.
+type place struct {
+	root *fsroot.Root
+	name string
+	// shown is how messages call it.
+	shown string
+}
+
+func (p place) lstat() (fsroot.Stat, error) { return p.root.Lstat(p.name) }
+
+// at is a name in the destination.
+func (r *Receiving) at(name string) place { return place{r.dest, name, name} }
+
+// destPolicy is how names below the destination are resolved.
+func (c *Config) destPolicy() fsroot.Policy {
+	follow := c.KeepDirlinks || c.Relative && !c.ImpliedDirs
+	return fsroot.Policy{FollowDirLinks: follow, Confine: c.Confine || !c.KeepDirlinks}
+}
+
+// Destination finds or makes what the destination operand names: a directory
+// to fill, or, for a single file, the file itself. rsync 3.5.0
+// main.c:get_local_name.
+func (r *Receiving) Destination(arg string) error {
+	c := r.c
+	if c.ListOnly {
+		return nil
+	}
+	if arg == "" {
+		arg = "."
+	}
+	fail := func(code exitcode.Code, err error, format string, args ...any) error {
+		r.log.Syserr(report.Error, err, format, args...)
+		return exitcode.Silent(code)
+	}
+	trailing := strings.HasSuffix(arg, "/")
+	parent, base := c.OpenParent, arg
+	root, leaf, err := parent(arg, fsroot.Policy{Confine: c.Confine})
+	var st fsroot.Stat
+	if err == nil {
+		st, err = root.Stat(leaf)
+		if leaf == "." || leaf == "" {
+			st, err = root.Lstat("")
+		}
+	}
+	_ = base
+	slash := strings.LastIndexByte(arg, '/') >= 0
+	if c.Mkpath && err != nil && (slash || r.total > 1) {
+		made, merr := r.mkpath(arg, r.total > 1 && !trailing)
+		if merr != nil {
+			return fail(exitcode.FileIO, merr, "mkdir %s failed", c.fullName(c.Cwd, arg))
+		}
+		if made > 0 {
+			if r.log.Info(report.InfoName, 1) || c.OutItemize > 0 {
+				shown := arg
+				if slash && (r.total == 1 || trailing) {
+					shown = arg[:strings.LastIndexByte(arg, '/')]
+				}
+				plural := "ies"
+				if made == 1 {
+					plural = "y"
+				}
+				r.log.Printf(report.Info, "created %d director%s for %s\n", made, plural, shown)
+			}
+			if !c.DryRun {
+				if root != nil {
+					root.Close()
+				}
+				if root, leaf, err = parent(arg, fsroot.Policy{Confine: c.Confine}); err == nil {
+					st, err = root.Stat(leaf)
+				}
+			}
+		}
+	}
+	if root != nil {
+		defer root.Close()
+	}
+	if err == nil {
+		if st.IsDir() {
+			return r.enter(arg)
+		}
+		if r.total > 1 {
+			r.log.Printf(report.Error, "ERROR: destination must be a directory when copying more than 1 file\n")
+			return exitcode.Silent(exitcode.FileSelect)
+		}
+		if r.total == 1 && r.lists[0].Files[0].IsDir() {
+			r.log.Printf(report.Error, "ERROR: cannot overwrite non-directory with a directory\n")
+			return exitcode.Silent(exitcode.FileSelect)
+		}
+	} else if !isMissing(err) {
+		return fail(exitcode.FileSelect, err, "ERROR: cannot stat destination %s", c.fullName(c.Cwd, arg))
+	}
+	if r.total > 1 || trailing {
+		if err == nil {
+			r.log.Printf(report.Error, "ERROR: destination path is not a directory\n")
+			return exitcode.Silent(exitcode.Syntax)
+		}
+		dir := strings.TrimRight(arg, "/")
+		if !c.DryRun {
+			if root == nil {
+				return fail(exitcode.FileIO, err, "mkdir %s failed", c.fullName(c.Cwd, dir))
+			}
+			if merr := root.Mkdir(leaf, 0777&^c.Umask); merr != nil {
+				return fail(exitcode.FileIO, merr, "mkdir %s failed", c.fullName(c.Cwd, dir))
+			}
+		}
+		if f := firstActive(r.lists[0].Sorted); f != nil && f.Base == "." {
+			r.made = true
+		}
+		if r.log.Info(report.InfoName, 1) || c.OutItemize > 0 {
+			r.log.Printf(report.Info, "created directory %s\n", dir)
+		}
+		if c.DryRun {
+			r.missing = true
+			r.destPath = c.abs(dir)
+			return nil
+		}
+		return r.enter(dir)
+	}
+	// One file: the operand names it.
+	dir, name := path.Split(arg)
+	if dir == "" {
+		dir = "."
+	}
+	r.solo = name
+	if root == nil {
+		if c.DryRun && c.Mkpath {
+			r.missing = true
+			r.destPath = c.abs(dir)
+			return nil
+		}
+		return fail(exitcode.FileSelect, err, "change_dir#3 %s failed", c.fullName(c.Cwd, strings.TrimRight(dir, "/")))
+	}
+	return r.enter(dir)
+}
+
+// mkpath makes the directories of a path (--mkpath); the last component too
+// when whole is set or the path ends in a slash.
+func (r *Receiving) mkpath(arg string, whole bool) (made int, err error) {
+	dir := strings.TrimRight(arg, "/")
+	if !whole && !strings.HasSuffix(arg, "/") {
+		dir = path.Dir(dir)
+	}
+	return r.c.MakePath(dir, r.c.DryRun)
+}
+
+// enter makes a directory the destination.
+func (r *Receiving) enter(dir string) error {
+	root, err := r.c.OpenDir(dir, r.c.destPolicy())
+	if err != nil {
+		r.log.Syserr(report.Error, err, "change_dir#1 %s failed", r.c.fullName(r.c.Cwd, dir))
+		return exitcode.Silent(exitcode.FileSelect)
+	}
+	r.dest, r.destPath = root, r.c.abs(dir)
+	return nil
+}
+
+// operatorDir opens a directory that an option names, relative to the
+// destination.
+func (r *Receiving) operatorDir(dir string, p fsroot.Policy) (*fsroot.Root, error) {
+	if !strings.HasPrefix(dir, "/") {
+		dir = path.Join(r.destPath, dir)
+	}
+	return r.c.OpenDir(dir, p)
+}
+
+// openAlts opens the alternate destinations. rsync 3.5.0
+// main.c:check_alt_basis_dirs.
+func (r *Receiving) openAlts() {
+	for _, d := range r.c.AltDests {
+		if len(d) > 1 {
+			d = strings.TrimSuffix(d, "/")
+		}
+		shown := d
+		if !strings.HasPrefix(d, "/") && (!r.c.Sanitize || r.missing) {
+			shown = join(r.destPath, d)
+		}
+		a := altDir{path: shown}
+		root, err := r.operatorDir(d, r.c.destPolicy())
+		switch {
+		case err == nil:
+			a.root = root
+		case errors.Is(err, syscall.ENOTDIR):
+			r.log.Printf(report.Warning, "%s arg is not a dir: %s\n", r.c.altOption(), shown)
+		default:
+			r.log.Printf(report.Warning, "%s arg does not exist: %s\n", r.c.altOption(), shown)
+		}
+		r.alts = append(r.alts, a)
+	}
+}
+
+func (c *Config) altOption() string {
+	switch c.AltKind {
+	case CopyDest:
+		return "--copy-dest"
+	case LinkDest:
+		return "--link-dest"
+	}
+	return "--compare-dest"
+}
+
+// openDirs opens what --backup-dir, --temp-dir and an absolute --partial-dir
+// name. rsync 3.5.0 main.c:do_recv.
+func (r *Receiving) openDirs() error {
+	c := r.c
+	if c.BackupDir != "" && r.dest != nil {
+		dir := strings.TrimSuffix(c.BackupDir, "/")
+		root, err := r.operatorDir(dir, fsroot.Policy{Confine: c.Confine})
+		switch {
+		case err == nil:
+			r.backup = root
+			if r.log.Info(report.InfoBackup, 1) {
+				r.log.Printf(report.Info, "backup_dir is %s\n", dir)
+			}
+		case errors.Is(err, syscall.ENOTDIR):
+			r.log.Printf(report.Error, "The backup-dir is not a directory: %s\n", dir)
+			return exitcode.Silent(exitcode.Syntax)
+		case !isMissing(err):
+			r.log.Printf(report.Error, "Failed to stat %s: %s\n", dir, report.Reason(err))
+			return exitcode.Silent(exitcode.FileIO)
+		default:
+			if r.log.Info(report.InfoBackup, 1) {
+				r.log.Printf(report.Info, "(new) backup_dir is %s\n", dir)
+			}
+		}
+	}
+	if c.TempDir != "" && r.dest != nil {
+		root, err := r.operatorDir(c.TempDir, fsroot.Policy{Confine: c.Confine})
+		switch {
+		case err == nil:
+			r.temp = root
+		case errors.Is(err, syscall.ENOTDIR):
+			r.log.Printf(report.Error, "The temp-dir is not a directory: %s\n", c.TempDir)
+			return exitcode.Silent(exitcode.Syntax)
+		case isMissing(err):
+			r.log.Printf(report.Error, "The temp-dir does not exist: %s\n", c.TempDir)
+			return exitcode.Silent(exitcode.Syntax)
+		default:
+			r.log.Printf(report.Error, "Failed to stat temp-dir %s: %s\n", c.TempDir, report.Reason(err))
+			return exitcode.Silent(exitcode.FileIO)
+		}
+	}
+	return nil
+}
+
+// partialPlace is where a partial transfer of name is kept: in the
+// --partial-dir of the file's directory, in an absolute one, or as the file
+// itself.
+func (r *Receiving) partialPlace(name string) (place, bool) {
+	c := r.c
+	if c.PartialDir == "" {
+		return place{}, false
+	}
+	if strings.HasPrefix(c.PartialDir, "/") {
+		if r.partial == nil {
+			root, err := r.c.OpenDir(c.PartialDir, fsroot.Policy{Confine: c.Confine})
+			if err != nil {
+				return place{}, false
+			}
+			r.partial = root
+		}
+		base := baseOf(name)
+		return place{r.partial, base, join(c.PartialDir, base)}, true
+	}
+	dir := join(dirOf(name), c.PartialDir)
+	if dirOf(name) == "." {
+		dir = c.PartialDir
+	}
+	n := join(dir, baseOf(name))
+	return place{r.dest, n, n}, true
+}
+
+// makePartialDir makes the directory of a partial file.
+// rsync 3.5.0 util1.c:handle_partial_dir.
+func (r *Receiving) makePartialDir(p place) bool {
+	if strings.HasPrefix(r.c.PartialDir, "/") {
+		return true
+	}
+	dir := dirOf(p.name)
+	st, err := p.root.Lstat(dir)
+	if err == nil && !st.IsDir() {
+		if p.root.Unlink(dir) != nil {
+			return false
+		}
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return p.root.Mkdir(dir, 0700) == nil
+	}
+	return true
+}
+
+// dropPartialDir removes the directory of a partial file if it is empty.
+func (r *Receiving) dropPartialDir(p place) {
+	if !strings.HasPrefix(r.c.PartialDir, "/") {
+		p.root.Rmdir(dirOf(p.name))
+	}
+}
+
+// defaultPerms returns the permissions that new entries of a directory get at
+// most (without --perms).
+func (r *Receiving) defaultPerms(dir string) uint32 {
+	r.dmu.Lock()
+	defer r.dmu.Unlock()
+	if r.dirPerms == dir && r.perms != 0 {
+		return r.perms
+	}
+	perms := uint32(0777) &^ r.c.Umask
+	if r.dest != nil {
+		if pin, err := r.dest.Pin(dir); err == nil {
+			if p, err := meta.DefaultPerms(pin, r.c.Umask); err == nil {
+				perms = p
+			}
+			pin.Close()
+		}
+	}
+	r.dirPerms, r.perms = dir, perms
+	return perms
+}
+
+// fileType is the type part of a mode.
+func fileType(mode uint32) uint32 { return mode & unix.S_IFMT }

@@ -1,0 +1,709 @@
+package transfer
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/prsync/prsync/internal/delta"
+	"github.com/prsync/prsync/internal/delta/checksum"
+	"github.com/prsync/prsync/internal/delta/compress"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
+	"github.com/prsync/prsync/internal/rsyncproto/wire"
+)
+
+var silentUnsupported = exitcode.Silent(exitcode.Unsupported)
+
+// Sender is the sending side of a transfer. One goroutine uses it.
+type Sender struct {
+	c     *Config
+	log   *report.Log
+	enc   *flist.Encoder
+	Stats report.Stats
+	io    *IOErrors
+	// Publish returns the content id of a regular file of a published module,
+	// given the directory its name is relative to; nil for none.
+	Publish func(dir string, f *flist.File) *[32]byte
+	// DestRoot, of a local copy, tells whether a source is the destination
+	// file itself, which --remove-source-files must not remove.
+	SameAsDest func(st *fsroot.Stat) bool
+
+	// building lists
+	sources        []*source
+	byDir          map[string]int32
+	slab           []flist.File
+	lastDir        string
+	dev            uint64 // -x: of the operand
+	lastImplied    string
+	lastImpliedSrc int32
+	impliedFile    *flist.File
+	relNames       map[*flist.File][]relName
+	dirs           []dirNode
+	wireDir        map[*flist.File]int32
+	nextDir        int32
+	listShown      bool
+	started        bool
+	nextStart      int32
+	fatal          error
+
+	// sending
+	lists    []*flist.List // those not yet done with, in order
+	total    int           // files in all lists so far
+	oldTotal int           // of them, in lists up to the current one
+	eof      bool          // all lists are sent
+	ndxIn    wire.NdxState
+	ndxOut   wire.NdxState
+	tokens   compress.Writer
+	plain    compress.Writer // for files that --skip-compress names
+	search   delta.Searcher
+	window   *delta.Window
+	hash     checksum.FileHash
+	sumBuf   [checksum.MaxLen]byte
+	blocks   delta.Stats
+	handed   bool // the file in work went to the receiver as a whole
+	phase    int
+	cur      *flist.List
+}
+
+// NewSender returns the sending side for c.
+func NewSender(c *Config, names flist.Names) *Sender {
+	s := &Sender{
+		c: c, log: c.Log.As("sender"), io: &IOErrors{},
+		byDir: map[string]int32{}, relNames: map[*flist.File][]relName{},
+		ndxIn: wire.NewNdxState(), ndxOut: wire.NewNdxState(), nextDir: -1,
+		window: delta.NewWindow(nil, 0),
+	}
+	s.enc = flist.NewEncoder(c.W, c.listParams(), names)
+	return s
+}
+
+// Close releases the source directories.
+func (s *Sender) Close() {
+	for _, src := range s.sources {
+		src.root.Close()
+	}
+}
+
+// listParams are the shape of file list entries for this transfer.
+func (c *Config) listParams() flist.Params {
+	st := c.Setup
+	return flist.Params{
+		Protocol: st.Protocol, IncRecurse: st.IncRecurse, VarintFlags: st.VarintFlags,
+		SafeErrors: st.SafeErrors, ID0Names: st.ID0Names, ContentIDs: st.Offer != nil,
+		UID: c.Owner, GID: c.Group, Links: c.Links, Devices: c.Devices, Specials: c.Specials,
+		HardLinks: c.HardLinks, ACLs: c.ACLs, Xattrs: c.Xattrs > 0, Atimes: c.Atimes,
+		Checksum: c.Checksum, SumLen: st.FileSum.Len(), NumericIDs: c.NumericIDs, Relative: c.Relative,
+	}
+}
+
+// request is what the generator asks of one file.
+type request struct {
+	ndx     int32
+	flags   int
+	basis   byte
+	xname   string
+	hasName bool
+}
+
+// Run answers the generator until it has nothing more to ask.
+// rsync 3.5.0 sender.c:send_files.
+func (s *Sender) Run() error {
+	maxPhase := 1
+	if s.c.Setup.Protocol >= 29 {
+		maxPhase = 2
+	}
+	before := s.io.Get()
+	for {
+		if s.c.Setup.IncRecurse {
+			if err := s.sendMore(lookahead); err != nil {
+				return err
+			}
+		}
+		rq, err := s.read()
+		if err != nil {
+			return err
+		}
+		if rq.ndx == wire.NdxDone {
+			if p := s.c.Progress; p != nil && s.cur != nil {
+				s.setIndex(nil)
+				if s.log.Info(report.InfoProgress, 2) {
+					p.End(0)
+				}
+			}
+			if s.c.Setup.IncRecurse && len(s.lists) > 0 {
+				s.oldTotal -= len(s.lists[0].Files)
+				s.nextStart = s.lists[0].End() + 1
+				s.lists[0] = nil
+				s.lists = s.lists[1:]
+				if len(s.lists) > 0 {
+					if s.lists[0] == s.cur {
+						s.oldTotal = len(s.cur.Files)
+					}
+					s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
+					continue
+				}
+			}
+			if s.phase++; s.phase > maxPhase {
+				break
+			}
+			s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
+			continue
+		}
+		if s.c.Setup.IncRecurse {
+			if err := s.sendMore(lookahead); err != nil {
+				return err
+			}
+		}
+		if err := s.answer(rq); err != nil {
+			return err
+		}
+	}
+	if e := s.io.Get(); e != before && s.c.Setup.Protocol >= 30 {
+		s.c.W.MsgInt(wire.MsgIOError, e)
+	}
+	s.matchReport()
+	s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
+	return s.c.W.Flush()
+}
+
+// matchReport is the line of --debug=DELTASUM1.
+func (s *Sender) matchReport() {
+	if s.log.Debug(report.DebugDeltasum, 1) {
+		b := s.blocks
+		s.log.Printf(report.Info, "total: matches=%d  hash_hits=%d  false_alarms=%d data=%d\n", b.Matches, b.HashHits, b.FalseAlarms, b.Literal)
+	}
+}
+
+// read reads the next request. rsync 3.5.0 rsync.c:read_ndx_and_attrs.
+func (s *Sender) read() (request, error) {
+	r := s.c.R
+	for {
+		ndx := r.ReadNdx(&s.ndxIn)
+		if err := r.Err(); err != nil {
+			return request{}, err
+		}
+		switch {
+		case ndx == wire.NdxDone:
+			return request{ndx: ndx}, nil
+		case ndx == wire.NdxDelStats:
+			readDelStats(r, &s.Stats.Deleted)
+			if s.c.Server {
+				s.writeDelStats()
+			}
+			continue
+		case ndx < 0:
+			last := int32(-1)
+			if n := len(s.lists); n > 0 {
+				last = s.lists[n-1].End() - 1
+			}
+			return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, s.log.Who())
+		}
+		rq := request{ndx: ndx, basis: basisFile}
+		readAttrs(r, s.c.Setup.Protocol, &rq)
+		if err := r.Err(); err != nil {
+			return request{}, err
+		}
+		if s.c.Setup.Protocol < 30 && len(s.lists) > 0 && ndx == int32(len(s.lists[0].Files)) && rq.flags == report.ItemIsNew {
+			// The keep-alive of protocol 29.
+			s.c.W.KeepAlive()
+			continue
+		}
+		return rq, nil
+	}
+}
+
+// readAttrs reads what follows an index.
+func readAttrs(r *wire.Reader, protocol int, rq *request) {
+	rq.flags = report.ItemTransfer | report.ItemMissingData
+	if protocol >= 29 {
+		rq.flags = int(r.Short())
+	}
+	if rq.flags&report.ItemBasisTypeFollows != 0 {
+		rq.basis = r.Byte()
+	}
+	if rq.flags&report.ItemXnameFollows != 0 {
+		rq.hasName = true
+		rq.xname = r.Vstring(flist.MaxPath - 1)
+		if rq.basis >= basisFuzzy {
+			rq.xname = flist.Sanitize(rq.xname, 0, false)
+		}
+	}
+}
+
+// writeAttrs echoes an index and what follows it.
+func (s *Sender) writeAttrs(rq request, f *flist.File, src *source) {
+	w := s.c.W
+	w.WriteNdx(&s.ndxOut, rq.ndx)
+	if s.c.Setup.Protocol < 29 {
+		return
+	}
+	w.Short(uint16(rq.flags))
+	if rq.flags&report.ItemBasisTypeFollows != 0 {
+		w.Byte(rq.basis)
+	}
+	if rq.flags&report.ItemXnameFollows != 0 {
+		w.Vstring(rq.xname)
+	}
+	if s.wantsXattrs(rq.flags) {
+		s.sendXattrs(f, src)
+	}
+}
+
+// wantsXattrs tells that requests for extended attributes follow.
+func (c *Config) xattrsFollow(flags int) bool {
+	const local = report.ItemXnameFollows | report.ItemLocalChange
+	return c.Xattrs > 0 && flags&report.ItemReportXattr != 0 && c.xfers() &&
+		!(c.Setup.XattrOptim && flags&local == local)
+}
+
+func (s *Sender) wantsXattrs(flags int) bool { return s.c.xattrsFollow(flags) }
+
+// sendXattrs sends the values that were asked for.
+func (s *Sender) sendXattrs(f *flist.File, src *source) {
+	l := f.Xattrs()
+	prior := int32(0)
+	if l != nil {
+		var pin *fsroot.Pin
+		for i := range l.Items {
+			it := &l.Items[i]
+			if !it.Wanted {
+				continue
+			}
+			it.Wanted = false
+			var v []byte
+			var err error
+			if pin == nil {
+				pin, err = s.pin(src, f.Name())
+			}
+			if err == nil {
+				v, err = pin.Getxattr(it.Name)
+			}
+			if err != nil {
+				s.log.Printf(report.ErrorXfer, "failed to re-read xattr %s for %s\n", it.Name, f.Name())
+				v = nil
+			}
+			flist.WriteXattrValue(s.c.W, it, prior, v)
+			prior = it.Num
+		}
+		if pin != nil {
+			pin.Close()
+		}
+	}
+	s.c.W.Byte(0)
+}
+
+// file finds the entry of an index.
+func (s *Sender) file(ndx int32) (*flist.File, error) {
+	for i, l := range s.lists {
+		if ndx < l.Start-1 || ndx >= l.End() {
+			continue
+		}
+		if l != s.cur {
+			s.cur = l
+			s.oldTotal = 0
+			for _, p := range s.lists[:i+1] {
+				s.oldTotal += len(p.Files)
+			}
+		}
+		if ndx == l.Start-1 {
+			if l.Parent < 0 || int(l.Parent) >= len(s.dirs) {
+				break
+			}
+			return s.dirs[l.Parent].f, nil
+		}
+		return l.Files[ndx-l.Start], nil
+	}
+	first, last := int32(0), int32(-1)
+	if n := len(s.lists); n > 0 {
+		first, last = s.lists[0].Start-1, s.lists[n-1].End()-1
+	}
+	return nil, exitcode.New(exitcode.Protocol, "File-list index %d not in %d - %d (%s) [%s]", ndx, first, last, "read_ndx_and_attrs", s.log.Who())
+}
+
+// answer sends one file, or notes that something else was done with it.
+func (s *Sender) answer(rq request) error {
+	f, err := s.file(rq.ndx)
+	if err != nil {
+		return err
+	}
+	if !f.Active() {
+		return exitcode.New(exitcode.Protocol, "rsync: refusing transfer of cleared file index %d", rq.ndx)
+	}
+	if rq.flags&report.ItemTransfer != 0 && (!f.IsRegular() || rq.ndx == s.cur.Start-1) {
+		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, s.log.Who())
+	}
+	src := s.sources[f.Src]
+	if s.wantsXattrs(rq.flags) {
+		l := f.Xattrs()
+		for _, it := range flist.ReadXattrRequest(s.c.R, l, s.log.Who(), f.Name()) {
+			it.Wanted = true
+		}
+		if err := s.c.R.Err(); err != nil {
+			return err
+		}
+	}
+	if rq.flags&report.ItemTransfer == 0 {
+		s.c.maybeLogItem(s.log, s.item(f, src, rq.flags, rq.xname))
+		s.writeAttrs(rq, f, src)
+		if rq.flags&report.ItemIsNew != 0 {
+			s.Stats.Created.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
+		}
+		return s.c.W.Err()
+	}
+	if s.phase == 2 {
+		return exitcode.New(exitcode.Protocol, "got transfer request in phase 2 [%s]", s.log.Who())
+	}
+	redo := f.Flags&flist.Sent != 0
+	if !redo && rq.flags&report.ItemIsNew != 0 {
+		s.Stats.Created.Total++
+	}
+	s.setIndex(f)
+	s.Stats.Transferred++
+	s.Stats.TransferredSize += f.Size
+	sent0, recv0 := s.c.W.Total(), s.c.R.Total()
+	it := s.item(f, src, rq.flags, "")
+	if !s.c.xfers() {
+		s.c.logItem(s.log, report.Client, it)
+		s.writeAttrs(rq, f, src)
+		return s.c.W.Err()
+	}
+	head, sig, err := s.sums(redo)
+	if err != nil {
+		return err
+	}
+	file, st, ok := s.open(f, src, rq.ndx, redo)
+	if !ok {
+		return s.c.W.Err()
+	}
+	s.handed = false
+	defer func() {
+		if !s.handed {
+			file.Close()
+		}
+	}()
+	s.writeAttrs(rq, f, src)
+	out := io.Writer(s.c.W)
+	if s.c.OnlyBatch && s.c.Batch != nil {
+		out = s.c.Batch
+	}
+	writeSumHead(out, head)
+	if s.c.LogBefore {
+		s.c.logItem(s.log, report.Client, it)
+	} else if !s.c.Server && s.log.Info(report.InfoName, 1) && s.log.Config().Info[report.InfoProgress] == 1 {
+		s.log.Printf(report.Client, "%s\n", f.Name())
+	}
+	if err := s.data(f, file, st.Size, rq, sig, redo); err != nil {
+		return err
+	}
+	if p := s.c.Progress; p != nil {
+		p.End(st.Size)
+	}
+	it.Sent, it.Recv = s.c.W.Total()-sent0, s.c.R.Total()-recv0
+	it.Sum = s.sumText(f)
+	code := report.Info
+	if s.c.LogBefore {
+		code = report.LogFile
+	}
+	s.c.logItem(s.log, code, it)
+	if err := s.window.Err(); err != nil {
+		s.io.Set(ioGeneral)
+		s.log.Syserr(report.ErrorXfer, readError(err), "read errors mapping %s", s.full(src, f.Name()))
+	}
+	f.Flags |= flist.Sent
+	s.c.W.EndItem()
+	return s.c.W.Err()
+}
+
+// readError gives a file that ended early the error number that rsync reports.
+func readError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errNoData
+	}
+	return err
+}
+
+// open opens a file that is asked for. When it cannot be sent, that is
+// reported to the user and to the receiving side.
+func (s *Sender) open(f *flist.File, src *source, ndx int32, redo bool) (*os.File, fsroot.Stat, bool) {
+	noSend := func() {
+		if s.c.Setup.Protocol >= 30 {
+			s.c.W.MsgInt(wire.MsgNoSend, ndx)
+		}
+	}
+	file, err := s.openFile(src, f.Name())
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			code := report.Warning
+			if s.c.Daemon && s.c.Setup.Protocol < 28 {
+				code = report.Error
+			}
+			s.io.Set(ioVanished)
+			s.log.Printf(code, "file has vanished: %s\n", s.full(src, f.Name()))
+		} else {
+			s.io.Set(ioGeneral)
+			s.log.Syserr(report.ErrorXfer, err, "send_files failed to open %s", s.full(src, f.Name()))
+		}
+		noSend()
+		return nil, fsroot.Stat{}, false
+	}
+	st, err := fsroot.Fstat(file)
+	if err == nil && st.IsDevice() {
+		if !s.c.CopyDevices {
+			err = errors.New("attempt to copy device contents without --copy-devices")
+		} else if st.Size == 0 {
+			st.Size = deviceSize(file)
+		}
+	} else if err == nil && !st.IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		file.Close()
+		s.io.Set(ioGeneral)
+		s.log.Syserr(report.ErrorXfer, err, "send_files failed to open %s", s.full(src, f.Name()))
+		noSend()
+		return nil, st, false
+	}
+	if s.c.Append != delta.AppendOff && !redo && st.Size < f.Size {
+		file.Close()
+		s.log.Printf(report.Warning, "skipped diminished file: %s\n", s.full(src, f.Name()))
+		noSend()
+		return nil, st, false
+	}
+	return file, st, true
+}
+
+// sums reads the sums of the basis.
+func (s *Sender) sums(redo bool) (delta.SumHead, *delta.Signature, error) {
+	head, err := readSumHead(s.c.R, s.c.Setup, s.log.Who())
+	if err != nil {
+		return head, nil, err
+	}
+	if s.c.Append != delta.AppendOff && !redo {
+		return head, &delta.Signature{Head: head}, nil
+	}
+	if head.Count == 0 {
+		return head, nil, nil
+	}
+	sig, err := delta.ReadSignature(s.c.R, head)
+	return head, sig, err
+}
+
+// data sends the tokens of one file and its sum.
+func (s *Sender) data(f *flist.File, file *os.File, size int64, rq request, sig *delta.Signature, redo bool) error {
+	c := s.c
+	s.window.Reset(file, size)
+	cfg := delta.SearchConfig{Sums: c.blockSums(), File: s.fileHash(), InPlace: s.updatesBasis(rq, redo)}
+	if !redo {
+		cfg.Append = c.Append
+	}
+	if p := c.Progress; p != nil {
+		cfg.Progress = func(off int64) { p.Show(off, size) }
+	}
+	out, err := s.tokenWriter(f.Name())
+	if err != nil {
+		return err
+	}
+	var st delta.Stats
+	if c.Ranges != nil && sig == nil && !redo && size > 0 {
+		st, err = s.ranges(file, size, out)
+	} else {
+		st, err = s.search.Search(s.window, sig, cfg, out)
+	}
+	if err != nil {
+		return err
+	}
+	if s.log.Debug(report.DebugDeltasum, 2) {
+		s.log.Printf(report.Info, "false_alarms=%d hash_hits=%d matches=%d\n", st.FalseAlarms, st.HashHits, st.Matches)
+	}
+	s.blocks.Add(st)
+	s.Stats.Literal += st.Literal
+	s.Stats.Matched += st.Matched
+	if err := out.End(); err != nil {
+		return err
+	}
+	sum := s.hash.Sum(s.sumBuf[:0])
+	if s.window.Err() != nil {
+		delta.SpoilSum(sum)
+	}
+	w := io.Writer(c.W)
+	if c.OnlyBatch && c.Batch != nil {
+		w = c.Batch
+	}
+	_, err = w.Write(sum)
+	return err
+}
+
+func (s *Sender) fileHash() checksum.FileHash {
+	if s.hash == nil {
+		s.hash = s.c.blockSums().NewFile()
+	}
+	s.hash.Reset()
+	return s.hash
+}
+
+// blockSums is how blocks and transferred files are summed.
+func (c *Config) blockSums() checksum.Config {
+	return checksum.Config{Kind: c.Setup.XferSum, Seed: c.Setup.Seed, ProperSeedOrder: c.Setup.ProperSeed, Protocol: c.Setup.Protocol}
+}
+
+// updatesBasis tells that the receiver overwrites the basis while it reads it.
+func (s *Sender) updatesBasis(rq request, redo bool) bool {
+	c := s.c
+	if c.Setup.InplacePartial && rq.basis == basisPartial {
+		return true
+	}
+	if !c.Inplace {
+		return false
+	}
+	if c.Setup.Protocol >= 29 {
+		return rq.basis == basisFile
+	}
+	return !c.Backup || redo
+}
+
+// tokenWriter returns the token stream, which is one for the connection.
+func (s *Sender) tokenWriter(name string) (compress.Writer, error) {
+	if s.tokens == nil {
+		w := io.Writer(s.c.W)
+		if s.c.OnlyBatch && s.c.Batch != nil {
+			w = s.c.Batch
+		}
+		var err error
+		if s.tokens, err = compress.NewWriter(w, s.c.Compress); err != nil {
+			return nil, err
+		}
+	}
+	if l, ok := s.tokens.(interface{ Stored(bool) }); ok && s.c.SkipCompress != nil {
+		l.Stored(s.c.SkipCompress(name))
+	}
+	return s.tokens, nil
+}
+
+// setIndex tells the progress line which file is in work; nil is the last of
+// the current list.
+func (s *Sender) setIndex(f *flist.File) {
+	p := s.c.Progress
+	if p == nil || s.cur == nil {
+		return
+	}
+	p.Xferred, p.Known, p.Complete = s.Stats.Transferred+1, s.total, s.eof
+	p.XferSize, p.TotalSize = s.Stats.TransferredSize, s.enc.TotalSize
+	if f == nil {
+		p.Xferred = s.Stats.Transferred
+		p.Index = int(s.cur.End()) - 1
+		return
+	}
+	p.XferSize += f.Size
+	p.Index = int(f.Seq)
+}
+
+// item is an entry as lines of output show it.
+func (s *Sender) item(f *flist.File, src *source, flags int, hlink string) *report.Item {
+	it := s.c.item(f, "send", flags, hlink)
+	it.Path = s.logPath(src, f.Name())
+	return it
+}
+
+func (s *Sender) logPath(src *source, name string) string {
+	if src.dir == "" || src.top {
+		return name
+	}
+	p, _ := flist.CleanName(join(src.dir, name))
+	return p
+}
+
+// sumText is %C of a file that was sent.
+func (s *Sender) sumText(f *flist.File) string {
+	if s.c.Checksum {
+		return string(s.c.Setup.FileSum.AppendHex(nil, f.Sum()))
+	}
+	return string(s.c.Setup.XferSum.AppendHex(nil, s.hash.Sum(nil)))
+}
+
+// Success removes a source file that has arrived (--remove-source-files).
+// rsync 3.5.0 sender.c:successful_send.
+func (s *Sender) Success(ndx int32) error {
+	if !s.c.RemoveSource && !s.c.RemoveSent {
+		return nil
+	}
+	f, err := s.file(ndx)
+	if err != nil {
+		return err
+	}
+	src := s.sources[f.Src]
+	name := f.Name()
+	rel := src.rel(name)
+	var st fsroot.Stat
+	op := "re-lstat"
+	if s.c.CopyLinks {
+		st, err = src.root.Stat(rel)
+	} else {
+		st, err = src.root.Lstat(rel)
+	}
+	if err == nil {
+		if s.SameAsDest != nil && s.SameAsDest(&st) {
+			s.log.Printf(report.ErrorXfer, "ERROR: Skipping sender remove of destination file: %s\n", name)
+			return nil
+		}
+		if st.Size != f.Size || st.Mtime.Sec != f.Mtime || f.Nsec != 0 && st.Mtime.Nsec != f.Nsec {
+			s.log.Printf(report.ErrorXfer, "ERROR: Skipping sender remove for changed file: %s\n", name)
+			return nil
+		}
+		op = "remove"
+		err = src.root.Unlink(rel)
+	}
+	switch {
+	case err == nil:
+		if s.log.Info(report.InfoRemove, 1) {
+			s.log.Printf(report.Info, "sender removed %s\n", name)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		s.log.Printf(report.Info, "sender file already removed: %s\n", name)
+	default:
+		s.log.Syserr(report.ErrorXfer, err, "sender failed to %s %s", op, name)
+	}
+	return nil
+}
+
+// Result tells how sending ended.
+func (s *Sender) Result() Result { return Result{IOErrors: s.io.Get()} }
+
+// NoteIOErrors takes the receiving side's error bits in.
+func (s *Sender) NoteIOErrors(bits int32) { s.io.Set(bits) }
+
+func (s *Sender) writeDelStats() {
+	s.c.W.WriteNdx(&s.ndxOut, wire.NdxDelStats)
+	writeDelStats(s.c.W, &s.Stats.Deleted)
+}
+
+// Goodbye exchanges the last markers. rsync 3.5.0 main.c:read_final_goodbye.
+func (s *Sender) Goodbye() error {
+	r, w := s.c.R, s.c.W
+	if s.c.Setup.Protocol < 29 {
+		if ndx := r.Int(); r.Err() == nil && ndx != wire.NdxDone {
+			return badGoodbye(ndx, s.log.Who())
+		}
+		return r.Err()
+	}
+	rq, err := s.read()
+	if err == nil && rq.ndx == wire.NdxDone && s.c.Setup.Protocol >= 31 {
+		w.WriteNdx(&s.ndxOut, wire.NdxDone)
+		w.Flush()
+		rq, err = s.read()
+	}
+	if err != nil {
+		return err
+	}
+	if rq.ndx != wire.NdxDone {
+		return badGoodbye(rq.ndx, s.log.Who())
+	}
+	return nil
+}
+
+func badGoodbye(ndx int32, who string) error {
+	return exitcode.New(exitcode.Protocol, "Invalid packet at end of run (%d) [%s]", ndx, who)
+}

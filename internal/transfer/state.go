@@ -1,0 +1,66 @@
+package transfer
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// I/O error bits, as they travel (rsync.h: IOERR_…).
+const (
+	ioGeneral  = 1 << 0 // must be 1
+	ioVanished = 1 << 1
+	ioDelLimit = 1 << 2
+	ioValid    = ioGeneral | ioVanished | ioDelLimit
+)
+
+// IOErrors collects what went wrong with files without ending the run.
+type IOErrors struct{ bits atomic.Int32 }
+
+// Set adds error bits.
+func (e *IOErrors) Set(bits int32) { e.bits.Or(bits & ioValid) }
+
+// Get returns the bits.
+func (e *IOErrors) Get() int32 { return e.bits.Load() }
+
+// Result is how a transfer ended, beside an error that broke it off.
+type Result struct {
+	IOErrors int32
+}
+
+// General reports whether a file could not be read or written.
+func (r Result) General() bool { return r.IOErrors&ioGeneral != 0 }
+
+// Vanished reports whether a source file had vanished.
+func (r Result) Vanished() bool { return r.IOErrors&ioVanished != 0 }
+
+// DelLimit reports whether --max-delete stopped deletions.
+func (r Result) DelLimit() bool { return r.IOErrors&ioDelLimit != 0 }
+
+// queue is an unbounded queue from the receiver to the generator: the receiver
+// must never wait for the generator, which may be waiting for the sender.
+type queue[T any] struct {
+	mu     sync.Mutex
+	items  []T
+	signal chan struct{}
+}
+
+func newQueue[T any]() *queue[T] { return &queue[T]{signal: make(chan struct{}, 1)} }
+
+func (q *queue[T]) put(v T) {
+	q.mu.Lock()
+	q.items = append(q.items, v)
+	q.mu.Unlock()
+	select {
+	case q.signal <- struct{}{}:
+	default:
+	}
+}
+
+// take returns everything queued.
+func (q *queue[T]) take() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items := q.items
+	q.items = nil
+	return items
+}
