@@ -2,7 +2,9 @@ package index
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/prsync/prsync/internal/content"
@@ -37,14 +39,10 @@ func (x *Index) commit(number int64, added, dropped []content.ID) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	r, err := OpenReader(x.dir)
+	before, err := x.refresh()
 	if err != nil {
 		return err
 	}
-	x.mu.Lock()
-	before := x.current
-	x.current = r
-	x.mu.Unlock()
 	if before != nil {
 		defer before.Close()
 	}
@@ -52,6 +50,26 @@ func (x *Index) commit(number int64, added, dropped []content.ID) error {
 		return err
 	}
 	return x.collect(before)
+}
+
+// refresh makes the generation that CURRENT names the current one, and returns
+// the one that was, if it changed, for the caller to close.
+func (x *Index) refresh() (before *Reader, err error) {
+	n, err := readCurrent(x.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil || x.current != nil && x.current.Generation() == n {
+		return nil, err
+	}
+	r, err := OpenReader(x.dir)
+	if err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	before, x.current = x.current, r
+	return before, nil
 }
 
 // keptDeltas is how many generations back Changes can tell what changed.

@@ -71,6 +71,36 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
+// TestGoOnAfterAFailedStep is for errors that leave the process alive.
+func TestGoOnAfterAFailedStep(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"write generation", "write current", "sync current", "collect"} {
+		m := newModule(t, Config{KeepBelow: 100})
+		m.write("a", noise(1, 90))
+		m.scan(true)
+		m.write("a", noise(2, 91))
+		fail := m.step
+		m.step = func(name string) error {
+			if name == at {
+				return errCrash
+			}
+			return fail(name)
+		}
+		if _, err := m.Scan(context.Background(), true); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		r := m.reader() // of whatever is current
+		m.step = fail
+		m.write("a", noise(3, 92))
+		m.scan(true)
+		if _, _, ok := r.Small("a"); !ok {
+			t.Errorf("%s: the next generation spoilt one being read", at)
+		}
+		verify(t, m.Index, m.dir, true)
+		assertNoLeftovers(t, m.st)
+	}
+}
+
 func assertNoLeftovers(t *testing.T, st string) {
 	t.Helper()
 	names, err := os.ReadDir(st)

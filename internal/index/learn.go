@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -200,5 +201,9 @@ func (x *Index) Absorb(ctx context.Context) (*Generation, error) {
 	for p := range l.entries {
 		paths = append(paths, p)
 	}
-	return x.Rescan(ctx, false, paths)
+	publish := false
+	if err := x.view(func(r *Reader) error { publish = r.Publishes(); return nil }); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return x.Rescan(ctx, publish, paths)
 }

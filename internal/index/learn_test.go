@@ -239,6 +239,59 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestBlobOfAnotherHost reads what a partial mirror holds of a pack that
+// another host made.
+func TestBlobOfAnotherHost(t *testing.T) {
+	t.Parallel()
+	host, mirror := newModule(t, Config{}), newModule(t, Config{})
+	host.write("a", noise(1, 5000))
+	host.write("b", noise(2, 5000))
+	host.scan(true)
+	mirror.write("elsewhere/b", noise(2, 5000))
+	mirror.scan(false)
+	tree := brute(t, host.dir)
+	at, err := host.Locate([]content.ID{tree["a"], tree["b"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := host.Pack(at[0].Pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := mirror.Blob(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b := make([]byte, 5000)
+	if _, err := r.ReadAt(b, at[1].Offset); err != nil || !bytes.Equal(b, noise(2, 5000)) {
+		t.Error(err)
+	}
+	if _, err := r.ReadAt(b, at[0].Offset); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+	held := mirror.reader()
+	if held.Holds(tree["a"]) || !held.Holds(tree["b"]) {
+		t.Error("Holds")
+	}
+}
+
+func TestPublishingAfterHolding(t *testing.T) {
+	t.Parallel()
+	m := newModule(t, Config{})
+	m.write("a", noise(1, 50000))
+	m.write("b", noise(2, 50000))
+	m.scan(false)
+	if g, err := m.Rescan(context.Background(), true, []string{"a"}); err != nil || g.ReadFiles != 2 || g.Added+g.Dropped != 0 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	verify(t, m.Index, m.dir, true)
+	if g := m.scan(false); !g.Changed || g.ReadFiles != 0 || g.Packs != 0 {
+		t.Errorf("%+v", g)
+	}
+	verify(t, m.Index, m.dir, false)
+}
+
 func TestClosedReader(t *testing.T) {
 	t.Parallel()
 	m := newModule(t, Config{})

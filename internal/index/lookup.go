@@ -101,8 +101,11 @@ func floorSecond(ns int64) int64 { return time.Unix(0, ns).Unix() }
 // where the look-up before it stopped when the path is in the same block. It
 // returns nil for a path that is not there.
 func (r *Reader) lookupNear(cur **cursor, path string) (*entry, error) {
-	for c := *cur; c != nil && len(c.path) > 0; {
-		if string(c.path) >= path || c.next%blockEntries == 0 || c.held {
+	for c := *cur; c != nil && c.path != nil && string(c.path) <= path; {
+		if string(c.path) == path {
+			return &c.entry, nil
+		}
+		if c.next%blockEntries == 0 {
 			break
 		}
 		ok, err := c.advance()
@@ -111,9 +114,6 @@ func (r *Reader) lookupNear(cur **cursor, path string) (*entry, error) {
 		}
 		if !ok {
 			break
-		}
-		if string(c.path) == path {
-			return &c.entry, nil
 		}
 		if string(c.path) > path {
 			return nil, nil
@@ -156,6 +156,17 @@ func (f *Finder) Lookup(path string) (Entry, error) {
 		return Entry{}, ErrUnknown
 	}
 	return f.r.public(e)
+}
+
+// Holds tells whether a path in the tree has the content.
+func (r *Reader) Holds(id content.ID) bool {
+	unlock, err := r.lock()
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	c, err := r.content(id)
+	return err == nil && c.retired == 0
 }
 
 // Pack returns the pack with the info hash; the error wraps ErrUnknown when

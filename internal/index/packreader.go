@@ -18,6 +18,9 @@ var ErrChanged = errors.New("file changed since it was indexed")
 // maxOpenFiles is how many files of a pack are held open.
 const maxOpenFiles = 32
 
+// maxNames is how many of a content's paths are tried.
+const maxNames = 100
+
 // PackReader reads the virtual blob of a pack from the module's files. Before
 // every read it makes sure that the file still has the size, times and inode
 // under which its content was indexed. It may be used by several goroutines.
@@ -40,13 +43,20 @@ type packFile struct {
 	path string
 }
 
-// PackReader opens the blob of a pack; the caller closes it. The error wraps
-// ErrUnknown when the current generation has no such pack.
+// PackReader opens the blob of a pack that the current generation publishes;
+// the caller closes it. The error wraps ErrUnknown when there is none.
 func (x *Index) PackReader(h content.InfoHash) (*PackReader, error) {
 	p, err := x.Pack(h)
 	if err != nil {
 		return nil, err
 	}
+	return x.Blob(p)
+}
+
+// Blob opens the blob of any pack, for one that holds some of its contents
+// under whatever paths; the caller closes it. Reading what is not held gives an
+// error that wraps ErrUnknown.
+func (x *Index) Blob(p *content.Pack) (*PackReader, error) {
 	t, err := openTree(x.cfg.Root, x.dir)
 	if err != nil {
 		return nil, err
@@ -197,10 +207,10 @@ func (r *PackReader) release(i int, f *packFile, failed bool) {
 func (r *PackReader) open(e *content.Entry) (*packFile, error) {
 	var names []Entry
 	err := r.x.view(func(cur *Reader) (err error) {
-		names, err = cur.Names(e.ID, 0)
+		names, err = cur.Names(e.ID, maxNames)
 		return err
 	})
-	if err != nil && !errors.Is(err, ErrUnknown) {
+	if err != nil {
 		return nil, err
 	}
 	err = fmt.Errorf("no path has it any more: %w", ErrChanged)

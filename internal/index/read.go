@@ -29,7 +29,9 @@ const window = 64
 // the order of their paths.
 func (s *scan) read(number int64) error {
 	s.results = slices.Repeat([]uint32{refSkipped}, s.todo)
-	s.contents = make([]record, 0, s.todo)
+	if err := s.reserveContents(); err != nil {
+		return err
+	}
 	s.moved, s.stats = map[uint32]uint32{}, map[uint32]Stat{}
 	packs := packing{scan: s, number: number}
 

@@ -50,8 +50,9 @@ func (x *Index) Scan(ctx context.Context, publish bool) (*Generation, error) {
 }
 
 // Rescan is Scan for some paths of the module: files, and directories with all
-// that is below them. Other paths are taken to be unchanged. Before the first
-// generation it scans everything.
+// that is below them. Other paths are taken to be unchanged, those too that
+// are hard links to one of them. Before the first generation it scans
+// everything.
 func (x *Index) Rescan(ctx context.Context, publish bool, paths []string) (*Generation, error) {
 	if len(paths) == 0 {
 		paths = []string{}
@@ -64,6 +65,15 @@ func (x *Index) update(ctx context.Context, publish bool, paths []string) (*Gene
 	defer x.writing.Unlock()
 	if x.closed {
 		return nil, errClosed
+	}
+	// A commit may have failed after it had written CURRENT.
+	if before, err := x.refresh(); err != nil {
+		return nil, fmt.Errorf("index of %s: %w", x.cfg.Root, err)
+	} else if before != nil {
+		before.Close()
+	}
+	if x.current != nil && x.current.Publishes() != publish {
+		paths = nil // every content needs something else than it has
 	}
 	s := &scan{x: x, ctx: ctx, publish: publish, old: x.current, now: x.cfg.Now(), made: &Generation{}}
 	made, err := s.run(paths)
@@ -97,6 +107,7 @@ type scan struct {
 
 	// What reading leaves.
 	contents []record          // new ones, their pack an ordinal in packs with packNew set
+	memory   []byte            // that contents lie in
 	ids      idTable           // over contents
 	moved    map[uint32]uint32 // ordinals before to those in contents that replace them
 	results  []uint32          // for each todo: an ordinal before, or with refNew set in contents
@@ -127,6 +138,7 @@ func (s *scan) run(paths []string) (*Generation, error) {
 		return nil, err
 	}
 	defer s.stage.discard(s.x.root)
+	defer s.discardContents()
 	number := int64(1)
 	if s.old != nil {
 		number = s.old.Generation() + 1
