@@ -36,8 +36,9 @@ const (
 	// fetched (aborted, served from a cache) leave the account.
 	forget = 5 * time.Minute
 	// A customer's stay is learned from announces, from this start, within
-	// these bounds; in seconds.
-	defaultStay, minStay, maxStay = 3.0, 0.2, 60.0
+	// these bounds; in seconds. The lower one makes what was issued count for
+	// a while after it was served, which evens out utilization.
+	defaultStay, minStay, maxStay = 5.0, 4.0, 60.0
 	// Synchronizing volunteers get customers only if all others have this
 	// many seconds of work before a new one, by the choice among them.
 	patience = 3.0

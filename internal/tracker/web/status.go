@@ -169,3 +169,21 @@ func (h *History) Samples() []Sample {
 	}
 	return out
 }
+
+// UpCount is how many volunteers are in contact.
+func (s *Status) UpCount() (n int) {
+	for i := range s.Volunteers {
+		if s.Volunteers[i].Up() {
+			n++
+		}
+	}
+	return n
+}
+
+// Part is the share of all published contents, 0 to 1.
+func (s *Status) Part(contents int64) float64 {
+	if s.Contents <= 0 {
+		return 0
+	}
+	return min(1, float64(contents)/float64(s.Contents))
+}

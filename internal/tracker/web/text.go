@@ -1,0 +1,81 @@
+package web
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// RenderStatus writes the status for a terminal of the given width in columns,
+// 0 for no limit; narrow ones get fewer columns.
+func RenderStatus(w io.Writer, s *Status, width int) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  up %s\n", or(s.Software, "prsync"), s.URL, Ago(s.Now.Sub(s.Started)))
+	fmt.Fprintf(&b, "%d of %d volunteers in contact, %s contents published\n", s.UpCount(), len(s.Volunteers), Count(s.Contents))
+	fmt.Fprintf(&b, "%s customers redirected (%s), %s files from this host\n", Count(s.Redirects), Bytes(s.RedirectedBytes), Count(s.Served))
+	fmt.Fprintf(&b, "%.0f %% swarm share of %s synchronized\n\n", 100*s.Swarm.Share(), Bytes(s.Swarm.Downloaded))
+	wide := width == 0 || width >= 100
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(tw, "VOLUNTEER\tSTATE\tSEEN\tHOLDS\tLOAD\t")
+	if wide {
+		fmt.Fprint(tw, "CUSTOMERS\tTO CUSTOMERS\tTO PEERS\tUPLINK\tREDIRECTED\t")
+	}
+	fmt.Fprintln(tw)
+	for i := range s.Volunteers {
+		v := &s.Volunteers[i]
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%.0f %%\t%.0f %%\t", printable(v.Name), v.State, Ago(s.Now.Sub(v.Seen)), 100*s.Part(v.Contents), 100*v.Utilization)
+		if wide {
+			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t", v.Load.Customers, Rate(v.Load.CustomerRate), Rate(v.Load.PeerRate), Rate(v.Load.Uplink), Bytes(v.Redirected))
+		}
+		fmt.Fprintln(tw)
+	}
+	tw.Flush()
+	b.WriteByte('\n')
+	tw = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(tw, "MODULE\tGENERATION\tFILES\tSIZE\tPUBLISHED\t\n")
+	for i := range s.Modules {
+		m := &s.Modules[i]
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s ago\t%s\n", printable(m.Name), m.Generation, Count(m.Files), Bytes(m.Bytes), Ago(s.Now.Sub(m.Published)), printable(m.Indexing))
+	}
+	tw.Flush()
+	if s.Search != nil {
+		fmt.Fprintf(&b, "\n%s: ", printable(s.Search.Query))
+		switch {
+		case !s.Search.Found:
+			b.WriteString("not published\n")
+		case len(s.Search.Holders) == 0:
+			b.WriteString("no volunteer holds it\n")
+		default:
+			fmt.Fprintf(&b, "held by %s\n", printable(strings.Join(s.Search.Holders, ", ")))
+		}
+	}
+	for line := range strings.Lines(b.String()) {
+		line = strings.TrimRight(line, " \n")
+		if r := []rune(line); width > 0 && len(r) > width {
+			line = string(r[:width])
+		}
+		if _, err := io.WriteString(w, line+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return printable(s)
+}
+
+// printable replaces what could control a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
