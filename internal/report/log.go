@@ -65,6 +65,7 @@ type Config struct {
 type Log struct {
 	*core
 	who string
+	via func(code Code, text string) bool
 }
 
 type core struct {
@@ -89,7 +90,16 @@ func New(cfg Config) *Log {
 
 // As returns a Log for a role: "sender", "generator", "receiver", "Receiver"
 // (receiving, before its roles start).
-func (l *Log) As(who string) *Log { return &Log{core: l.core, who: who} }
+func (l *Log) As(who string) *Log { return &Log{core: l.core, who: who, via: l.via} }
+
+// Via returns the same Log with a way of its own to the client in place of the
+// one given to SendTo; nil changes nothing.
+func (l *Log) Via(send func(code Code, text string) bool) *Log {
+	if send == nil {
+		return l
+	}
+	return &Log{core: l.core, who: l.who, via: send}
+}
 
 // Who returns the role's name.
 func (l *Log) Who() string { return l.who }
@@ -209,7 +219,11 @@ func (l *Log) write(code Code, text string, fromPeer bool) {
 	}
 	toErr := code != Info
 	if cfg.Server && cfg.Stderr != StderrAll && !(cfg.Stderr == StderrErrors && toErr && !cfg.Daemon) {
-		if send := l.send.Load(); send != nil && (*send)(code, text) {
+		if l.via != nil {
+			if l.via(code, text) {
+				return
+			}
+		} else if send := l.send.Load(); send != nil && (*send)(code, text) {
 			return
 		}
 		if cfg.Daemon {

@@ -34,7 +34,7 @@ func (r *Receiving) backupPlace(l *report.Log, name string) (place, bool) {
 			l.Syserr(report.Error, err, "backup mkdir %s failed", dir)
 			return place{}, false
 		}
-		root, err := r.operatorDir(dir, fsroot.Policy{Confine: c.Confine})
+		root, err := r.operatorDir(dir, c.optionPolicy())
 		if err != nil {
 			l.Syserr(report.Error, err, "backup mkdir %s failed", dir)
 			return place{}, false

@@ -86,6 +86,11 @@ type Config struct {
 	Sanitize bool
 	// Confine keeps symlinks inside (a daemon without "insecure links").
 	Confine bool
+	// InsecureLinks gives up the defences against planted links.
+	InsecureLinks bool
+	// TellInOrder gives the client a message between the data before and
+	// after it: how the generator speaks on a server.
+	TellInOrder func(code report.Code, text string) bool
 
 	Privilege  meta.Privilege
 	EUID       uint32
@@ -131,9 +136,7 @@ type Config struct {
 	Filters           *filter.List
 	DaemonFilters     *filter.List
 	Implied           *filter.Implied
-	FilesFrom         io.Reader // names to send, nil to take the operands
-	FilesFrom0        bool      // they end with NUL
-	FilesFromComments bool
+	FilesFrom      *filter.Names // names to send, nil to take the operands
 	MissingArgs       int // 1: --ignore-missing-args, 2: --delete-missing-args
 	PruneEmptyDirs    bool
 	TrustFilter       bool // do not check the sender's names against our filter

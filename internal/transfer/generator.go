@@ -85,17 +85,17 @@ type target struct {
 
 func newGenerator(r *Receiving) *generator {
 	g := &generator{
-		Receiving: r, log: r.c.Log.As("generator"), out: wire.NewNdxState(),
+		Receiving: r, log: r.c.Log.As("generator").Via(r.c.TellInOrder), out: wire.NewNdxState(),
 		inProg: map[*flist.List]int{}, toRedo: map[*flist.List]int{}, window: delta.NewWindow(nil, 0),
 		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]bool{},
 	}
 	g.links.init()
 	c := r.c
-	hasI := c.Out != nil && c.Out.Has('i')
+	hasI := c.OutItemize > 0
 	logI := c.LogFormat != nil && c.LogFormat.Has('i')
 	switch {
 	case c.Setup.Protocol >= 29:
-		g.itemizing, g.report, g.code = true, !hasI && c.OutItemize == 0, report.LogFile
+		g.itemizing, g.report, g.code = true, !hasI, report.LogFile
 		if logI {
 			g.code = report.None
 		}

@@ -36,7 +36,7 @@ func (c *Config) logItem(l *report.Log, code report.Code, it *report.Item) {
 // rsync 3.5.0 log.c:maybe_log_item.
 func (c *Config) maybeLogItem(l *report.Log, it *report.Item) {
 	significant := it.Flags&report.ItemSignificant&0xFFFF != 0
-	itemizing := c.Out != nil && c.Out.Has('i')
+	itemizing := c.OutItemize > 0
 	logged := c.LogFormat != nil && c.LogFormat.Has('i')
 	if c.Server {
 		itemizing = logged

@@ -31,7 +31,12 @@ func (r *Receiving) at(name string) place { return place{r.dest, name, name} }
 // destPolicy is how names below the destination are resolved.
 func (c *Config) destPolicy() fsroot.Policy {
 	follow := c.KeepDirlinks || c.Relative && !c.ImpliedDirs
-	return fsroot.Policy{FollowDirLinks: follow, Confine: c.Confine || !c.KeepDirlinks}
+	return fsroot.Policy{FollowDirLinks: follow, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks}
+}
+
+// optionPolicy is how directories that options name are opened.
+func (c *Config) optionPolicy() fsroot.Policy {
+	return fsroot.Policy{Confine: c.Confine, Owner: true, InsecureLinks: c.InsecureLinks}
 }
 
 // Destination finds or makes what the destination operand names: a directory
@@ -221,7 +226,7 @@ func (r *Receiving) openDirs() error {
 	c := r.c
 	if c.BackupDir != "" && r.dest != nil {
 		dir := strings.TrimSuffix(c.BackupDir, "/")
-		root, err := r.operatorDir(dir, fsroot.Policy{Confine: c.Confine})
+		root, err := r.operatorDir(dir, c.optionPolicy())
 		switch {
 		case err == nil:
 			r.backup = root
@@ -241,7 +246,7 @@ func (r *Receiving) openDirs() error {
 		}
 	}
 	if c.TempDir != "" && r.dest != nil {
-		root, err := r.operatorDir(c.TempDir, fsroot.Policy{Confine: c.Confine})
+		root, err := r.operatorDir(c.TempDir, c.optionPolicy())
 		switch {
 		case err == nil:
 			r.temp = root
@@ -269,7 +274,7 @@ func (r *Receiving) partialPlace(name string) (place, bool) {
 	}
 	if strings.HasPrefix(c.PartialDir, "/") {
 		if r.partial == nil {
-			root, err := r.c.OpenDir(c.PartialDir, fsroot.Policy{Confine: c.Confine})
+			root, err := r.c.OpenDir(c.PartialDir, c.optionPolicy())
 			if err != nil {
 				return place{}, false
 			}

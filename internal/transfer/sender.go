@@ -577,8 +577,8 @@ func (s *Sender) tokenWriter(name string) (compress.Writer, error) {
 			return nil, err
 		}
 	}
-	if l, ok := s.tokens.(interface{ Stored(bool) }); ok && s.c.SkipCompress != nil {
-		l.Stored(s.c.SkipCompress(name))
+	if k, ok := s.tokens.(compress.Skipper); ok && s.c.SkipCompress != nil {
+		k.Skip(s.c.SkipCompress(name))
 	}
 	return s.tokens, nil
 }

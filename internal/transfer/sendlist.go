@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"io/fs"
@@ -206,9 +205,8 @@ func (s *Sender) listFilesFrom(l *curList, args []string, flags flist.Flags) err
 		}
 	}
 	implied := 0
-	names := newNameReader(s.c.FilesFrom, s.c.FilesFrom0, s.c.FilesFromComments)
 	for {
-		name, err := names.next()
+		name, err := s.c.FilesFrom.Next()
 		if err == io.EOF {
 			return nil
 		}
@@ -217,42 +215,6 @@ func (s *Sender) listFilesFrom(l *curList, args []string, flags flist.Flags) err
 		}
 		if err := s.operand(l, flist.Sanitize(name, 0, true), base, flags, &implied); err != nil {
 			return err
-		}
-	}
-}
-
-// nameReader reads names that end in a newline or a NUL.
-type nameReader struct {
-	r        *bufio.Reader
-	nul      bool
-	comments bool
-}
-
-func newNameReader(r io.Reader, nul, comments bool) *nameReader {
-	return &nameReader{bufio.NewReader(r), nul, comments}
-}
-
-// next returns the next name that is not empty. A remote list ends with an
-// empty name, which its reader turns into io.EOF.
-func (n *nameReader) next() (string, error) {
-	var b []byte
-	for {
-		c, err := n.r.ReadByte()
-		if err != nil {
-			if err == io.EOF && len(b) > 0 {
-				return string(b), nil
-			}
-			return "", err
-		}
-		if n.nul && c == 0 || !n.nul && (c == '\n' || c == '\r') {
-			if len(b) == 0 || n.comments && (b[0] == '#' || b[0] == ';') {
-				b = b[:0]
-				continue
-			}
-			return string(b), nil
-		}
-		if len(b) < flist.MaxPath-1 {
-			b = append(b, c)
 		}
 	}
 }
