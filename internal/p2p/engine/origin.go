@@ -109,8 +109,17 @@ func (p *pack) request(j job) (done int, n int64, err error) {
 func (p *pack) refused(resp *http.Response) error {
 	out, err := io.ReadAll(io.LimitReader(resp.Body, int64(len(p.pieces)+7)/8))
 	if err == nil {
+		now := time.Now()
 		p.mu.Lock()
-		p.plan.out, p.plan.outAt = out, time.Now()
+		p.plan.out, p.plan.outAt = out, now
+		for i := range p.pieces { // it would refuse these, too
+			if pc := &p.pieces[i]; pc.idle() && !p.plan.avail[i] && p.isOut(i) {
+				pc.retryAt = now.Add(ownBackoff)
+				if pc.refused.IsZero() {
+					pc.refused = now
+				}
+			}
+		}
 		p.mu.Unlock()
 	}
 	return errRefused

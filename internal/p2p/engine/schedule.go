@@ -162,9 +162,10 @@ func (p *pack) applyPriorities() {
 	var on, off []int
 	helpless := p.tr.originError() != nil
 	p.mu.Lock()
+	lure := p.lure()
 	for i := range p.pieces {
 		pc := &p.pieces[i]
-		leave := pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
+		leave := i == lure || pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
 		if leave == pc.enabled {
 			continue
 		}
@@ -187,6 +188,30 @@ func (p *pack) applyPriorities() {
 	for _, i := range on {
 		p.t.Piece(i).SetPriority(torrent.PiecePriorityNormal)
 	}
+}
+
+// lure returns a piece to ask the library for although no peer has it, or -1.
+// The library makes and takes no connections for a torrent of which it has
+// nothing and wants nothing. p.mu is held.
+func (p *pack) lure() int {
+	lure := -1
+	for i := range p.pieces {
+		pc := &p.pieces[i]
+		if pc.complete || pc.idle() && p.plan.avail[i] {
+			return -1
+		}
+		if lure < 0 && pc.idle() && !p.plan.mine[i] || pc.enabled && pc.idle() {
+			lure = i
+		}
+	}
+	if lure < 0 && p.left > 0 {
+		for i := range p.pieces {
+			if p.pieces[i].idle() {
+				return i
+			}
+		}
+	}
+	return lure
 }
 
 // startChecks hashes pieces whose bytes may all lie here already.
@@ -273,7 +298,7 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 	}
 	must := func(i int) bool {
 		pc := &p.pieces[i]
-		return pc.insist || !pc.refused.IsZero() && now.Sub(pc.refused) > p.patience(i)
+		return pc.insist || !pc.refused.IsZero() && now.Sub(pc.refused) > p.patience(i, rate)
 	}
 	maxRun := max(1, int(min(int64(rate*runTime.Seconds()), maxRunBytes)/p.meta.PieceLength))
 	own := -1
@@ -308,12 +333,14 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 
 // patience is how long to hope for a peer to show up with a piece that the
 // origin refuses: a little different for each peer and piece, so that one
-// insists and the others get it from that one.
-func (p *pack) patience(i int) time.Duration {
+// insists and the others get it from that one. Pieces that take long to arrive
+// take longer to show up.
+func (p *pack) patience(i int, rate float64) time.Duration {
 	h := fnv.New32a()
 	h.Write([]byte(p.e.peerID))
 	h.Write([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
-	return mustAfter + time.Duration(h.Sum32()%3000)*time.Millisecond
+	takes := time.Duration(float64(p.meta.PieceLength) / max(rate, 1<<10) * float64(time.Second))
+	return mustAfter + 3*takes + time.Duration(h.Sum32()%3000)*time.Millisecond
 }
 
 // chooseSpare returns a piece to fetch although it is not ours, -1 for none:
@@ -373,7 +400,7 @@ func (p *pack) watchdog(now time.Time) {
 	wait := watchdogPeriod << min(p.plan.kicks, 5)
 	if now.Sub(p.plan.peerData) >= wait {
 		for i := range p.pieces {
-			if p.pieces[i].enabled {
+			if p.pieces[i].enabled && p.plan.avail[i] {
 				if idle = append(idle, i); len(idle) == 64 {
 					break
 				}
