@@ -144,3 +144,33 @@ func resident(b *testing.B, field string) float64 {
 	}
 	return 0
 }
+
+// BenchmarkRead measures the one read of a large file: SHA-256, SHA-1 of its
+// pieces and its signature.
+func BenchmarkRead(b *testing.B) {
+	const size = 256 << 20
+	dir := b.TempDir()
+	chunk := noise(1, 1<<20)
+	f, err := os.Create(filepath.Join(dir, "f"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range size >> 20 {
+		f.Write(chunk)
+	}
+	f.Close()
+	t, err := openTree(dir, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer t.close()
+	var cfg Config
+	cfg.setDefaults("x")
+	b.SetBytes(size)
+	for b.Loop() {
+		j := reading{path: "f", cfg: &cfg, pieceLength: 256 << 10, done: make(chan struct{})}
+		if j.run(context.Background(), t, time.Now); j.err != nil {
+			b.Fatal(j.err)
+		}
+	}
+}

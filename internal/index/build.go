@@ -28,6 +28,13 @@ type builder struct {
 
 const lost = 1<<32 - 1
 
+// tinyDatas is how many data files there may be before those with less than
+// tinyData live bytes are copied into one.
+const (
+	tinyDatas = 64
+	tinyData  = 4 << 20
+)
+
 func (s *scan) build(number int64) error {
 	b := builder{
 		scan: s, number: number,
@@ -177,7 +184,7 @@ func (b *builder) usage() error {
 		if err != nil {
 			return err
 		}
-		if live*2 < fi.Size() {
+		if live*2 < fi.Size() || live < tinyData && len(b.dataLive) > tinyDatas {
 			b.compact[number] = true
 		}
 	}

@@ -227,9 +227,9 @@ func TestRepack(t *testing.T) {
 	verify(t, m.Index, m.dir, true)
 }
 
-func TestTinyPacksAreJoined(t *testing.T) {
+func TestTinyPacksAndDataFilesAreJoined(t *testing.T) {
 	t.Parallel()
-	m := newModule(t, Config{})
+	m := newModule(t, Config{KeepBelow: 1000})
 	for i := range tinyPacks + 1 {
 		m.write(fmt.Sprint("f", i), noise(i, 500))
 		m.scan(true)
@@ -237,6 +237,36 @@ func TestTinyPacksAreJoined(t *testing.T) {
 	m.write("g", noise(1000, 500))
 	if g := m.scan(true); g.Packs != 1 {
 		t.Errorf("%+v", g)
+	}
+	m.write("h", noise(1001, 500))
+	m.scan(true) // what the generation before last referred to is gone now
+	if list, _ := filepath.Glob(filepath.Join(m.st, "data-*")); len(list) > 5 {
+		t.Errorf("%d data files", len(list))
+	}
+	for i := range tinyPacks + 1 {
+		if _, b, ok := m.reader().Small(fmt.Sprint("f", i)); !ok || !bytes.Equal(b, noise(i, 500)) {
+			t.Errorf("f%d: %d bytes, %v", i, len(b), ok)
+		}
+	}
+	verify(t, m.Index, m.dir, true)
+}
+
+func TestTinyDataFilesAreJoined(t *testing.T) {
+	t.Parallel()
+	m := newModule(t, Config{KeepBelow: 1000, PackSize: 1000}) // no pack is tiny
+	const n = tinyDatas + 3
+	for i := range n {
+		m.write(fmt.Sprint("f", i), noise(i, 500))
+		m.scan(true)
+	}
+	if list, _ := filepath.Glob(filepath.Join(m.st, "data-*")); len(list) > 5 {
+		t.Errorf("%d data files", len(list))
+	}
+	r := m.reader()
+	for i := range n {
+		if _, b, ok := r.Small(fmt.Sprint("f", i)); !ok || !bytes.Equal(b, noise(i, 500)) {
+			t.Errorf("f%d: %d bytes, %v", i, len(b), ok)
+		}
 	}
 	verify(t, m.Index, m.dir, true)
 }

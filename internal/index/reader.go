@@ -24,7 +24,9 @@ var errClosed = errors.New("index reader is closed")
 
 // Reader reads one generation, which never changes. It may be used by several
 // goroutines, by another process than the one that writes the index, and
-// while newer generations are made: open a new one to see these.
+// while newer generations are made: open a new one to see these. Signatures and
+// kept bytes are there as long as their generation is the current one or the
+// one before; later, reading them may fail with fs.ErrNotExist.
 type Reader struct {
 	root *os.Root // the state directory
 
@@ -335,4 +337,3 @@ func (r *Reader) packRecord(i uint32) (packRecord, error) {
 	}
 	return parsePackRecord(b), nil
 }
-
