@@ -73,10 +73,17 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// warn logs what a client did wrong, unless there is too much of it.
+func (t *Tracker) warn(msg string, args ...any) {
+	if t.logged.AllowN(t.cfg.Now(), 1) {
+		t.cfg.Log.Warn(msg, args...)
+	}
+}
+
 // refuse answers with a bencoded failure reason.
 func (t *Tracker) refuse(w http.ResponseWriter, r *http.Request, code int, reason string) {
 	t.metrics.refused.WithLabelValues(fmt.Sprint(code)).Inc()
-	t.cfg.Log.Warn("announce refused", "from", r.RemoteAddr, "status", code, "reason", reason)
+	t.warn("announce refused", "from", r.RemoteAddr, "status", code, "reason", reason)
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(code)
 	w.Write((&content.AnnounceReply{Failure: reason}).Encode())
@@ -208,7 +215,7 @@ func (t *Tracker) announceVolunteer(ctx context.Context, req *content.AnnounceRe
 	if req.Stopping != 0 {
 		t.mu.Lock()
 		if v := t.vols[req.Name]; v != nil {
-			v.state.Failed, v.proved = true, false
+			v.stopped, v.proved = true, false
 		}
 		t.mu.Unlock()
 		return 0, storeStatus(nil), t.cfg.Store.Stop(ctx, req.Name)

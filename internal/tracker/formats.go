@@ -134,9 +134,8 @@ func (t *Tracker) targets(r *http.Request, module, name string, p Published) []s
 	if !m.Redirect || p.FromHost {
 		return nil
 	}
-	names, err := t.holders(r.Context(), p.ID)
-	if err != nil {
-		t.metrics.storeErrors.Inc()
+	names, ok := t.holders(r.Context(), p.ID, nil)
+	if !ok {
 		return nil
 	}
 	var urls []string
@@ -159,8 +158,8 @@ type mirror struct {
 
 // serveMirrorList lists who holds the file, in JSON or HTML by Accept.
 func (t *Tracker) serveMirrorList(w http.ResponseWriter, r *http.Request, module, name string, p Published) {
-	names, err := t.holders(r.Context(), p.ID)
-	if err != nil {
+	names, ok := t.holders(r.Context(), p.ID, nil)
+	if !ok {
 		t.plain(w, http.StatusServiceUnavailable, "the tracker store does not answer")
 		return
 	}

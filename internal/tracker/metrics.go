@@ -91,7 +91,7 @@ func (c volunteerMetrics) Collect(ch chan<- prometheus.Metric) {
 	t.mu.Lock()
 	for n, v := range t.vols {
 		up := 0.0
-		if v.state.Eligible(now) && v.url != "" {
+		if v.state.Eligible(now) && !v.stopped && v.url != "" {
 			up = 1
 		}
 		gauge(descUp, up, n)

@@ -35,6 +35,7 @@ func (t *Tracker) serveFile(w http.ResponseWriter, r *http.Request) {
 	}
 	module, path, dir, err := parsePath(r.URL.EscapedPath())
 	if err != nil {
+		t.warn("request refused", "from", r.RemoteAddr, "path", r.URL.EscapedPath()[:min(200, len(r.URL.EscapedPath()))], "reason", err)
 		t.plain(w, http.StatusBadRequest, err.Error())
 		return
 	}
@@ -107,13 +108,8 @@ func describe(h http.Header, p Published) (etag string) {
 // redirect sends the customer to a holder, false when there is none to send to.
 func (t *Tracker) redirect(w http.ResponseWriter, r *http.Request, module, path string, p Published) bool {
 	var namesBuf [64]string
-	names, err := t.cfg.Store.Holders(r.Context(), p.ID, namesBuf[:0])
-	if err != nil {
-		t.metrics.storeErrors.Inc()
-		t.cfg.Log.Error("tracker store", "error", err)
-		return false
-	}
-	if len(names) == 0 {
+	names, ok := t.holders(r.Context(), p.ID, namesBuf[:0])
+	if !ok || len(names) == 0 {
 		return false
 	}
 	bytes := int64(0)
@@ -162,10 +158,9 @@ func (t *Tracker) choose(names []string, id content.ID, bytes int64, tls bool, n
 	defer t.mu.Unlock()
 	for _, n := range names {
 		v := t.vols[n]
-		if v == nil || v.url == "" || tls && !strings.HasPrefix(v.url, "https:") || t.missing.has(n, id, now) {
-			continue
+		if t.servable(v, id, tls, now) {
+			vols, states = append(vols, v), append(states, &v.state)
 		}
-		vols, states = append(vols, v), append(states, &v.state)
 	}
 	i, ok := balance.Choose(bytes, states, now, t.rnd)
 	if !ok {

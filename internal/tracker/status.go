@@ -18,7 +18,7 @@ func (t *Tracker) ranked(names []string, p Published, tls bool, now time.Time) [
 	t.mu.Lock()
 	for _, n := range names {
 		v := t.vols[n]
-		if v == nil || v.url == "" || !v.state.Eligible(now) || tls && !strings.HasPrefix(v.url, "https:") || t.missing.has(n, p.ID, now) {
+		if !t.servable(v, p.ID, tls, now) || !v.state.Eligible(now) {
 			continue
 		}
 		list = append(list, mirror{Name: n, URL: v.url, Cost: v.state.Cost(now), Syncing: v.state.Syncing})
@@ -46,6 +46,7 @@ func (t *Tracker) Status(ctx context.Context) (*web.Status, error) {
 	s := &web.Status{
 		Software: t.cfg.Software, URL: t.cfg.PublicURL, Now: now, Started: t.started,
 		Contents: t.cfg.Catalog.Contents(), History: t.history.Samples(),
+		Modules: []web.Module{}, Volunteers: []web.Volunteer{},
 	}
 	for _, m := range t.cfg.Catalog.Modules() {
 		s.Modules = append(s.Modules, web.Module(m))
@@ -62,7 +63,7 @@ func (t *Tracker) Status(ctx context.Context) (*web.Status, error) {
 			v.Outstanding = int64(l.state.Outstanding(now))
 			v.Utilization = l.state.Utilization(now)
 			switch {
-			case r.Stopped:
+			case l.stopped:
 				v.State = "stopped"
 			case l.state.Late(now):
 				v.State = "late"
@@ -189,9 +190,8 @@ func (t *Tracker) search(r *http.Request, q string) *web.Search {
 	s.Found, s.Module, s.Path, s.ID, s.Size, s.Mtime = true, module, path, p.ID.String(), p.Size, p.Mtime
 	s.FromHost, s.Gone = p.FromHost, p.Gone
 	s.Href = string(escapePath(append(escapePath([]byte("/"), module), '/'), path))
-	if s.Holders, err = t.holders(r.Context(), p.ID); err == nil {
-		slices.Sort(s.Holders)
-	}
+	s.Holders, _ = t.holders(r.Context(), p.ID, nil)
+	slices.Sort(s.Holders)
 	return s
 }
 

@@ -19,13 +19,16 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/tracker/balance"
 	"github.com/prsync/prsync/internal/tracker/store"
 	"github.com/prsync/prsync/internal/tracker/web"
+	"golang.org/x/time/rate"
 )
 
 // QueryID is the query parameter of a redirect that names the content.
@@ -75,6 +78,10 @@ type Tracker struct {
 	prober  prober
 	missing missing
 	totals  totals
+	// logged bounds the log of refused requests: a flood is counted in the
+	// metrics, not written out.
+	logged *rate.Limiter
+	paused atomic.Int64 // until then (Unix, ns) the store is not asked for holders
 
 	mu   sync.Mutex // guards all below and every volunteer's fields
 	vols map[string]*vol
@@ -91,6 +98,7 @@ type vol struct {
 	state     balance.State
 	seen      time.Time
 	proved    bool // a probe has succeeded since it was last in doubt
+	stopped   bool // it said goodbye
 	redirects int64
 	issued    int64
 }
@@ -123,6 +131,7 @@ func New(cfg Config) (*Tracker, error) {
 		rnd:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		issuedHere: map[string]int64{}, issuedSeen: map[string]int64{},
 		history: web.NewHistory(historyLength),
+		logged:  rate.NewLimiter(1, 20),
 	}
 	if cfg.CustomerLimit > 0 {
 		t.serving = make(chan struct{}, cfg.CustomerLimit)
@@ -148,9 +157,9 @@ func (t *Tracker) Run(ctx context.Context) error {
 	for range probeWorkers {
 		wg.Go(func() { t.probeWorker(ctx) })
 	}
-	sync, sweep := time.NewTicker(syncEvery), time.NewTicker(sweepEvery)
+	exchange, sweep := time.NewTicker(syncEvery), time.NewTicker(sweepEvery)
 	sample, save := time.NewTicker(sampleEvery), time.NewTicker(t.cfg.SaveInterval)
-	defer sync.Stop()
+	defer exchange.Stop()
 	defer sweep.Stop()
 	defer sample.Stop()
 	defer save.Stop()
@@ -160,7 +169,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			wg.Wait()
 			return t.cfg.Store.Save(context.WithoutCancel(ctx))
-		case <-sync.C:
+		case <-exchange.C:
 			err = t.sync(ctx)
 		case <-sweep.C:
 			t.limits.sweep(t.cfg.Now())
@@ -203,6 +212,9 @@ func (t *Tracker) sync(ctx context.Context) error {
 		known[vols[i].Name] = true
 		if vols[i].Confirmed {
 			t.heard(&vols[i])
+			if v := t.vols[vols[i].Name]; vols[i].Stopped && !v.seen.After(vols[i].Seen) {
+				v.stopped = true
+			}
 		}
 	}
 	for name, total := range totals {
@@ -219,7 +231,7 @@ func (t *Tracker) sync(ctx context.Context) error {
 			delete(t.issuedSeen, name)
 			continue
 		}
-		if t.cfg.Probe != nil && !v.state.Late(now) && (v.state.Failed || !v.proved) {
+		if t.cfg.Probe != nil && !v.stopped && !v.state.Late(now) && (v.state.Failed || !v.proved) {
 			t.prober.again(v.name, v.url, now)
 		}
 	}
@@ -239,7 +251,7 @@ func (t *Tracker) heard(r *store.Volunteer) {
 	if v.url != r.URL {
 		v.url, v.proved = r.URL, false
 	}
-	v.seen = r.Seen
+	v.seen, v.stopped = r.Seen, r.Stopped
 	v.state.Interval = t.cfg.VolunteerInterval
 	v.state.Announce(balance.Load{
 		Customers: r.Load.Customers, CustomerRate: r.Load.CustomerRate, PeerRate: r.Load.PeerRate,
@@ -253,7 +265,36 @@ func (t *Tracker) heard(r *store.Volunteer) {
 	}
 }
 
-// holders returns the volunteers that hold the content, eligible or not.
-func (t *Tracker) holders(ctx context.Context, id content.ID) ([]string, error) {
-	return t.cfg.Store.Holders(ctx, id, make([]string, 0, 48))
+// servable reports whether customers of the scheme can be sent to the
+// volunteer for the content; t.mu is held. An https customer stays on https.
+func (t *Tracker) servable(v *vol, id content.ID, https bool, now time.Time) bool {
+	return v != nil && v.url != "" && !v.stopped && (!https || strings.HasPrefix(v.url, "https:")) && !t.missing.has(v.name, id, now)
+}
+
+// A store that does not answer is not asked again for a while: customers get
+// their files from the host meanwhile, without waiting.
+const (
+	storeTimeout = time.Second
+	storePause   = 2 * time.Second
+)
+
+// holders appends to dst the volunteers that hold the content, eligible or
+// not. ok is false when the store does not answer.
+func (t *Tracker) holders(ctx context.Context, id content.ID, dst []string) (names []string, ok bool) {
+	now := t.cfg.Now()
+	if now.UnixNano() < t.paused.Load() {
+		return nil, false
+	}
+	if _, local := t.cfg.Store.(*store.Memory); !local {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+	}
+	names, err := t.cfg.Store.Holders(ctx, id, dst)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.paused.Store(now.Add(storePause).UnixNano())
+		t.metrics.storeErrors.Inc()
+		t.cfg.Log.Error("tracker store", "error", err)
+	}
+	return names, err == nil
 }
