@@ -32,6 +32,7 @@ const childGrace = 3 * time.Second
 type Client struct {
 	conn   *ipc.Conn
 	cmd    *exec.Cmd // the child, or nil
+	said   *lastWords
 	ctx    context.Context
 	linger time.Duration
 	log    *slog.Logger
@@ -69,7 +70,8 @@ func Spawn(ctx context.Context, argv []string, cfg Config) (*Client, error) {
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.Stderr = os.Stderr
+	said := new(lastWords)
+	cmd.Stderr = said
 	detach(cmd)
 	err = cmd.Start()
 	theirs.Close()
@@ -83,7 +85,7 @@ func Spawn(ctx context.Context, argv []string, cfg Config) (*Client, error) {
 		cmd.Wait()
 		return nil, err
 	}
-	c, err := newClient(ctx, conn, cmd, cfg)
+	c, err := newClient(ctx, conn, cmd, said, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("swarm engine %s: %w", argv[0], err)
 	}
@@ -105,7 +107,7 @@ func Dial(ctx context.Context, socket string, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("swarm engine %s: %w", socket, err)
 	}
 	cfg.Linger = 0
-	c, err := newClient(ctx, conn, nil, cfg)
+	c, err := newClient(ctx, conn, nil, new(lastWords), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("swarm engine %s: %w", socket, err)
 	}
@@ -114,9 +116,9 @@ func Dial(ctx context.Context, socket string, cfg Config) (*Client, error) {
 
 // newClient exchanges greetings and starts the reader. It owns conn and cmd
 // even when it fails.
-func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, cfg Config) (*Client, error) {
+func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, said *lastWords, cfg Config) (*Client, error) {
 	c := &Client{
-		conn: conn, cmd: cmd, ctx: ctx, linger: cfg.Linger, log: cfg.Logger,
+		conn: conn, cmd: cmd, said: said, ctx: ctx, linger: cfg.Linger, log: cfg.Logger,
 		queue:  newEventQueue(),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 		offers: map[content.Offer]uint32{}, wants: map[uint64]struct{}{},
@@ -133,6 +135,9 @@ func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, cfg Config) (
 	if err != nil {
 		conn.Close()
 		c.reap(0)
+		if why := c.said.String(); why != "" {
+			err = errors.New(why)
+		}
 		return nil, err
 	}
 	c.hello = hello
@@ -353,6 +358,9 @@ func (c *Client) lost(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = fmt.Errorf("%w: %v", ErrEngineGone, cause)
+	if why := c.said.String(); why != "" {
+		c.gone = fmt.Errorf("%w: %s", ErrEngineGone, why)
+	}
 	for tag := range c.wants {
 		c.queue.push(content.Event{Tag: tag, Done: true, Err: c.gone})
 	}

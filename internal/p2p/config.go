@@ -23,6 +23,12 @@ type Config struct {
 	// SpillDir takes a nameless temporary file for the parts of pieces that
 	// nobody asked for; empty means the system's temporary directory.
 	SpillDir string
+	// Socket is where the engine serves other clients of this machine, until
+	// the client that started it closes: a volunteer's engine. Empty: nowhere.
+	Socket string
+	// Keep is how long such an engine goes on seeding from the files of a
+	// client that has gone, unless Seed covers them before.
+	Keep time.Duration
 	// Logger receives what the engine has to say; nil discards it.
 	Logger *slog.Logger
 }
@@ -37,6 +43,6 @@ func (c Config) setup() *ipc.Setup {
 	}
 	return &ipc.Setup{
 		Listen: c.Listen, UploadLimit: max(c.UploadLimit, 0), DownloadLimit: max(c.DownloadLimit, 0),
-		Stall: stall, SpillDir: c.SpillDir, Verbose: c.Logger != nil,
+		Stall: stall, SpillDir: c.SpillDir, Socket: c.Socket, Keep: max(c.Keep, 0), Verbose: c.Logger != nil,
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -21,4 +23,28 @@ func socketPair() (ours, theirs *os.File, err error) {
 // goes by the thread that started the child.)
 func detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}
+
+// lastWords keeps the beginning of what a child writes to its standard error:
+// why it did not start, or the first line of a crash.
+type lastWords struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxLastWords = 4 << 10
+
+func (l *lastWords) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, b[:min(len(b), maxLastWords-len(l.b))]...)
+	return len(b), nil
+}
+
+// String returns the first line.
+func (l *lastWords) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line, _, _ := strings.Cut(string(l.b), "\n")
+	return strings.TrimSpace(line)
 }

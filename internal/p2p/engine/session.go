@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
@@ -44,19 +45,74 @@ func RunChild(ctx context.Context, socket *os.File) error {
 	s := newSession(conn)
 	cfg := Config{
 		Listen: setup.Listen, UploadLimit: setup.UploadLimit, DownloadLimit: setup.DownloadLimit,
-		Stall: setup.Stall, SpillDir: setup.SpillDir,
+		Stall: setup.Stall, SpillDir: setup.SpillDir, Keep: setup.Keep,
 	}
 	if setup.Verbose {
 		cfg.Logger = slog.New(&logHandler{out: s.out})
 	}
-	e, err := New(cfg)
+	e, stop, err := start(ctx, cfg, setup.Socket)
 	if err != nil {
-		line := ipc.Log{Level: int64(slog.LevelError), Text: err.Error()}
-		conn.Send(ipc.TypeLog, line.Encode(), nil)
 		return err
 	}
-	defer e.Close()
+	defer stop()
 	return s.serve(ctx, e)
+}
+
+// start begins an engine that also serves other clients at the socket, unless
+// that is "".
+func start(ctx context.Context, cfg Config, socket string) (e *Engine, stop func(), err error) {
+	var l *net.UnixListener
+	if socket != "" {
+		if l, err = listenUnix(socket); err != nil {
+			return nil, nil, err
+		}
+	}
+	if e, err = New(cfg); err != nil {
+		if l != nil {
+			l.Close()
+		}
+		return nil, nil, err
+	}
+	if l == nil {
+		return e, func() { e.Close() }, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := e.Serve(ctx, l); err != nil {
+			e.log.Error("swarm: no more clients are served", "err", err)
+		}
+	})
+	return e, func() {
+		cancel()
+		wg.Wait()
+		e.Close()
+	}, nil
+}
+
+// listenUnix listens at a path, replacing a socket that an engine left behind
+// when it was killed. Only the same user may connect.
+func listenUnix(path string) (*net.UnixListener, error) {
+	addr := &net.UnixAddr{Name: path, Net: "unix"}
+	l, err := net.ListenUnix("unix", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if c, dialErr := net.DialUnix("unix", nil, addr); dialErr == nil {
+			c.Close()
+			return nil, fmt.Errorf("engine socket %s: another engine is serving there", path)
+		}
+		if st, statErr := os.Lstat(path); statErr == nil && st.Mode()&os.ModeSocket != 0 {
+			os.Remove(path)
+		}
+		l, err = net.ListenUnix("unix", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("engine socket: %w", err)
+	}
+	return l, nil
 }
 
 // Serve takes clients at the listener, a unix socket, until ctx ends: the

@@ -219,8 +219,11 @@ func receive(r messageReader) (f Frame, err error) {
 			err = io.EOF
 		}
 		if err != nil {
-			if got > 0 && errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
+			if errors.Is(err, io.EOF) {
+				err = io.EOF
+				if got > 0 {
+					err = io.ErrUnexpectedEOF
+				}
 			}
 			return f, err
 		}

@@ -66,7 +66,9 @@ type Setup struct {
 	DownloadLimit int64
 	Stall         time.Duration
 	SpillDir      string
-	Verbose       bool // send Log frames of debugging level
+	Socket        string        // where to serve other clients; empty: nowhere
+	Keep          time.Duration // how long to seed what they fetched
+	Verbose       bool          // send Log frames of debugging level
 }
 
 // Encode returns the frame's body.
@@ -77,6 +79,8 @@ func (m *Setup) Encode() []byte {
 	e.i64(m.DownloadLimit)
 	e.i64(int64(m.Stall))
 	e.str(m.SpillDir)
+	e.str(m.Socket)
+	e.i64(int64(m.Keep))
 	e.u8(b2u(m.Verbose))
 	return e
 }
@@ -90,6 +94,8 @@ func DecodeSetup(b []byte) (*Setup, error) {
 		DownloadLimit: d.nonNegative("download limit"),
 		Stall:         time.Duration(d.nonNegative("stall time")),
 		SpillDir:      d.str(),
+		Socket:        d.str(),
+		Keep:          time.Duration(d.nonNegative("time to keep files")),
 		Verbose:       d.u8() != 0,
 	}
 	return m, d.end()
