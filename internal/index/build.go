@@ -28,12 +28,8 @@ type builder struct {
 
 const lost = 1<<32 - 1
 
-// tinyDatas is how many data files there may be before those with less than
-// tinyData live bytes are copied into one.
-const (
-	tinyDatas = 64
-	tinyData  = 4 << 20
-)
+// tinyData live bytes make a data file tiny.
+const tinyData = 4 << 20
 
 func (s *scan) build(number int64) error {
 	b := builder{
@@ -184,7 +180,7 @@ func (b *builder) usage() error {
 		if err != nil {
 			return err
 		}
-		if live*2 < fi.Size() || live < tinyData && len(b.dataLive) > tinyDatas {
+		if live*2 < fi.Size() || live < tinyData && len(b.dataLive) > b.x.cfg.tiny {
 			b.compact[number] = true
 		}
 	}

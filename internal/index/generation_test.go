@@ -227,10 +227,12 @@ func TestRepack(t *testing.T) {
 	verify(t, m.Index, m.dir, true)
 }
 
+const tiny = 6 // Config.tiny in tests
+
 func TestTinyPacksAndDataFilesAreJoined(t *testing.T) {
 	t.Parallel()
-	m := newModule(t, Config{KeepBelow: 1000})
-	for i := range tinyPacks + 1 {
+	m := newModule(t, Config{KeepBelow: 1000, tiny: tiny})
+	for i := range tiny + 1 {
 		m.write(fmt.Sprint("f", i), noise(i, 500))
 		m.scan(true)
 	}
@@ -243,7 +245,7 @@ func TestTinyPacksAndDataFilesAreJoined(t *testing.T) {
 	if list, _ := filepath.Glob(filepath.Join(m.st, "data-*")); len(list) > 5 {
 		t.Errorf("%d data files", len(list))
 	}
-	for i := range tinyPacks + 1 {
+	for i := range tiny + 1 {
 		if _, b, ok := m.reader().Small(fmt.Sprint("f", i)); !ok || !bytes.Equal(b, noise(i, 500)) {
 			t.Errorf("f%d: %d bytes, %v", i, len(b), ok)
 		}
@@ -253,8 +255,8 @@ func TestTinyPacksAndDataFilesAreJoined(t *testing.T) {
 
 func TestTinyDataFilesAreJoined(t *testing.T) {
 	t.Parallel()
-	m := newModule(t, Config{KeepBelow: 1000, PackSize: 1000}) // no pack is tiny
-	const n = tinyDatas + 3
+	m := newModule(t, Config{KeepBelow: 1000, PackSize: 1000, tiny: tiny}) // no pack is tiny
+	const n = tiny + 3
 	for i := range n {
 		m.write(fmt.Sprint("f", i), noise(i, 500))
 		m.scan(true)

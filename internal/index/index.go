@@ -43,6 +43,10 @@ type Config struct {
 	Now func() time.Time
 	// Watch tunes Index.Watch.
 	Watch WatchConfig
+
+	// tiny is how many small packs, and small data files, there may be before
+	// they are joined; 64 if 0. Tests need not make that many.
+	tiny int
 }
 
 func (c *Config) setDefaults(dir string) {
@@ -72,6 +76,9 @@ func (c *Config) setDefaults(dir string) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.tiny == 0 {
+		c.tiny = 64
 	}
 	c.Watch.setDefaults()
 }

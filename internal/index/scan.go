@@ -302,12 +302,8 @@ func (s *scan) add(e *staged) error {
 	return s.stage.add(e)
 }
 
-const (
-	// tinyPacks is how many packs of less than a sixteenth of the usual size
-	// are borne before they are packed together.
-	tinyPacks = 64
-	tinyPart  = 16
-)
+// tinyPart of the usual size makes a pack tiny.
+const tinyPart = 16
 
 // choosePacks decides which packs are given up: those mostly dead, and tiny
 // ones when there are many.
@@ -328,7 +324,7 @@ func (s *scan) choosePacks() error {
 			tiny = append(tiny, i)
 		}
 	}
-	if len(tiny) > tinyPacks {
+	if len(tiny) > s.x.cfg.tiny {
 		for _, i := range tiny {
 			s.dissolve[i] = true
 		}

@@ -59,10 +59,10 @@ func (x *Index) Watch(ctx context.Context, publish bool, report func(*Generation
 	}
 	cfg := x.cfg.Watch
 	scan := func(paths []string) {
-		if paths == nil {
-			report(x.Scan(ctx, publish))
-		} else {
-			report(x.Rescan(ctx, publish, paths))
+		// No paths are all of them, to update as here.
+		g, err := x.update(ctx, publish, paths)
+		if err == nil || ctx.Err() == nil {
+			report(g, err)
 		}
 	}
 	scan(nil)
