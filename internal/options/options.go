@@ -269,6 +269,7 @@ type Options struct {
 	OmitDirTimes  bool // also implied by Backup without BackupDir
 	OmitLinkTimes bool
 	Super         bool
+	NoSuper       bool // --no-super: even as root
 	FakeSuper     bool
 	NumericIDs    bool
 	Usermap       string // also from --chown

@@ -384,11 +384,11 @@ var fileOptions = []*option{
 		spec: "--super", off: "no-super",
 		help: "try what only root may, as any user",
 		on: func(p *parser, _ string, _ int) error {
-			p.o.Super, p.o.FakeSuper = true, false
+			p.o.Super, p.o.NoSuper, p.o.FakeSuper = true, false, false
 			return nil
 		},
 		undo: func(p *parser, _ string, _ int) error {
-			p.o.Super, p.o.FakeSuper = false, false
+			p.o.Super, p.o.NoSuper, p.o.FakeSuper = false, true, false
 			return nil
 		},
 		man: "The receiver tries to set owners, groups and devices even when it does not run as root. --no-super: not even as root.",
@@ -397,7 +397,7 @@ var fileOptions = []*option{
 		spec: "--fake-super",
 		help: "store what only root may set in extended attributes",
 		on: func(p *parser, _ string, _ int) error {
-			p.o.Super, p.o.FakeSuper = false, true
+			p.o.Super, p.o.NoSuper, p.o.FakeSuper = false, false, true
 			return nil
 		},
 		man: "Owners, devices and special permissions are kept in an extended attribute beside the file, and read back " +

@@ -136,8 +136,8 @@ type Config struct {
 	Filters           *filter.List
 	DaemonFilters     *filter.List
 	Implied           *filter.Implied
-	FilesFrom      *filter.Names // names to send, nil to take the operands
-	MissingArgs       int // 1: --ignore-missing-args, 2: --delete-missing-args
+	FilesFrom         *filter.Names // names to send, nil to take the operands
+	MissingArgs       int           // 1: --ignore-missing-args, 2: --delete-missing-args
 	PruneEmptyDirs    bool
 	TrustFilter       bool // do not check the sender's names against our filter
 	Unsorted          bool // --iconv: indexes follow the order of transmission

@@ -10,7 +10,7 @@ import (
 
 // rangeToken is the first token of a file whose data is passed by reference:
 // an impossible block number.
-const rangeToken = 1<<31 - 1
+const rangeToken = 1<<31 - 2
 
 // Ranges hands whole files from the sender to the receiver of a local copy by
 // descriptor, so that the kernel moves the data (reflink, copy_file_range).

@@ -669,6 +669,9 @@ func (s *Sender) Success(ndx int32) error {
 	return nil
 }
 
+// TotalSize is the size of all files in the lists.
+func (s *Sender) TotalSize() int64 { return s.enc.TotalSize }
+
 // Result tells how sending ended.
 func (s *Sender) Result() Result { return Result{IOErrors: s.io.Get()} }
 

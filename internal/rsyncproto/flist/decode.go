@@ -148,15 +148,12 @@ func (d *Decoder) name(x uint32) string {
 		d.fail(exitcode.FileIO, "overflow: xflags=0x%x l1=%d l2=%d lastname=%s [%s]", x, l1, l2, d.lastName, d.pol.Who)
 		return "."
 	}
-	b := append(d.nameBuf[:0], d.lastName[:l1]...)
-	b = b[: l1+l2 : max(cap(b), l1+l2)]
-	if cap(b) < l1+l2 {
-		nb := make([]byte, l1+l2, MaxPath)
-		copy(nb, d.lastName[:l1])
-		b = nb
+	if d.nameBuf == nil {
+		d.nameBuf = make([]byte, MaxPath)
 	}
+	b := d.nameBuf[:l1+l2] // less than MaxPath
+	copy(b, d.lastName[:l1])
 	d.r.Full(b[l1:])
-	d.nameBuf = b
 	for i, c := range b {
 		if c == 0 {
 			b = b[:i]

@@ -75,6 +75,22 @@ func (w *Writer) Err() error {
 // flushes.
 func (w *Writer) SetEager(on bool) { w.eager.Store(on) }
 
+// Nudge asks whoever pumps the writer to flush what lies ready.
+func (w *Writer) Nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// StopMux flushes and goes back to the raw stream.
+func (w *Writer) StopMux() {
+	w.Flush()
+	w.mu.Lock()
+	w.mux = false
+	w.mu.Unlock()
+}
+
 // EndItem marks a point where the peer can go on with what was written.
 func (w *Writer) EndItem() {
 	if w.eager.Load() {

@@ -1,0 +1,353 @@
+// Package app wires the program together: which command is meant, signals,
+// standard streams, exit code. It is the only package that knows all others.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prsync/prsync/internal/delta/checksum"
+	"github.com/prsync/prsync/internal/delta/compress"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/meta"
+	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/session"
+	"golang.org/x/sys/unix"
+)
+
+// Version is the program's version.
+const Version = "0.1.0"
+
+// program is one run of the command.
+type program struct {
+	argv   []string
+	env    []string
+	name   string
+	stdin  *os.File
+	stdout *os.File
+	stderr *os.File
+	umask  uint32
+}
+
+// Main runs the command line and returns the exit status.
+func Main(argv, env []string) int {
+	p := &program{argv: argv, env: env, name: "prsync", stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	if len(argv) > 0 {
+		p.name = filepath.Base(argv[0])
+	}
+	p.umask = currentUmask()
+	return int(exitcode.Of(p.run(), exitcode.Syntax))
+}
+
+// currentUmask reads the umask, which can only be read by setting it.
+func currentUmask() uint32 {
+	old := unix.Umask(022)
+	unix.Umask(old)
+	return uint32(old)
+}
+
+func (p *program) getenv(key string) string {
+	for i := len(p.env) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(p.env[i], "="); ok && k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+func (p *program) buildInfo() options.BuildInfo {
+	return options.BuildInfo{
+		Program: p.name, Version: Version, Checksums: checksum.Names(), Compressors: compress.Names(),
+		AuthDigests: checksum.AuthNames(), ACLAt: true,
+	}
+}
+
+// run decides what is meant. Linked as rsync the program is only that.
+func (p *program) run() error {
+	if p.name != "rsync" && len(p.argv) > 1 {
+		if done, err := p.subcommand(p.argv[1]); done {
+			return err
+		}
+	}
+	return p.rsync()
+}
+
+// fail prints an error that was not printed yet and returns it.
+func (p *program) fail(err error) error {
+	var e *exitcode.Error
+	if errors.As(err, &e) && e.Err == nil {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintln(p.stderr, err)
+	}
+	return err
+}
+
+func (p *program) optionEnv() options.Env {
+	return options.Env{
+		Getenv: p.getenv, Home: p.getenv("HOME"), ReadFile: os.ReadFile, Now: time.Now,
+		Glob: func(pattern string) []string {
+			m, _ := filepath.Glob(pattern)
+			return m
+		},
+	}
+}
+
+// rsync is the command line of rsync.
+func (p *program) rsync() error {
+	args := p.argv[1:]
+	if isServer(args) {
+		return p.server(args)
+	}
+	o, operands, err := options.Parse(args, p.optionEnv())
+	if err != nil {
+		return p.usageError(err)
+	}
+	switch o.Action {
+	case options.ActionHelp:
+		return options.Help(p.stdout, p.buildInfo())
+	case options.ActionVersion:
+		return options.Version(p.stdout, p.buildInfo())
+	case options.ActionVersionJSON:
+		return options.VersionJSON(p.stdout, p.buildInfo())
+	case options.ActionInfoHelp:
+		return options.InfoHelp(p.stdout)
+	case options.ActionDebugHelp:
+		return options.DebugHelp(p.stdout)
+	case options.ActionDaemonHelp:
+		return options.DaemonHelp(p.stdout, p.buildInfo())
+	case options.ActionDaemon:
+		return p.daemon(o.Daemon)
+	case options.ActionExec:
+		return p.exec(o.ExecArgv)
+	}
+	ctx, stop := p.signals()
+	defer stop()
+	return p.client(ctx, o, operands)
+}
+
+// usageError prints a command line error; with the plain "usage" one the help
+// follows.
+func (p *program) usageError(err error) error {
+	if errors.Is(err, options.ErrUsage) {
+		options.Help(p.stderr, p.buildInfo())
+		return err
+	}
+	fmt.Fprintln(p.stderr, err)
+	p.exitLine(err, "client")
+	return err
+}
+
+// exitLine is the last line of a run that failed. rsync 3.5.0 log.c:log_exit.
+func (p *program) exitLine(err error, who string) {
+	code := exitcode.Of(err, exitcode.Syntax)
+	if code == exitcode.OK {
+		return
+	}
+	kind := "error"
+	if code == exitcode.Vanished {
+		kind = "warning"
+	}
+	fmt.Fprintf(p.stderr, "rsync %s: %s (code %d) at main.go(1) [%s=%s]\n", kind, code.Text(), code, who, options.RsyncVersion)
+}
+
+func (p *program) exec(argv []string) error {
+	if len(argv) == 0 {
+		return exitcode.New(exitcode.Syntax, "no command to execute")
+	}
+	path, err := lookPath(argv[0], p.getenv("PATH"))
+	if err == nil {
+		err = unix.Exec(path, argv, p.env)
+	}
+	return p.fail(exitcode.New(exitcode.RemoteShellNone, "%s: %w", argv[0], err))
+}
+
+func lookPath(name, path string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, d := range filepath.SplitList(path) {
+		f := filepath.Join(d, name)
+		if unix.Access(f, unix.X_OK) == nil {
+			return f, nil
+		}
+	}
+	return "", os.ErrNotExist
+}
+
+// isServer reports whether these are a server's arguments.
+func isServer(args []string) bool { return len(args) > 0 && args[0] == "--server" }
+
+// signals returns a context that ends with the signals that end rsync.
+func (p *program) signals() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-ch:
+			cancel(exitcode.Silent(exitcode.Signal))
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		close(done)
+		cancel(context.Canceled)
+	}
+}
+
+// sessionEnv is what a session gets of the process.
+func (p *program) sessionEnv() (session.Env, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return session.Env{}, exitcode.New(exitcode.FileSelect, "getcwd(): %w", err)
+	}
+	return session.Env{
+		Cwd: cwd, Umask: p.umask, EUID: uint32(os.Geteuid()), PID: os.Getpid(), Now: time.Now, Getenv: p.getenv,
+		Home: p.getenv("HOME"), Stdin: p.stdin, Out: p.stdout, Err: p.stderr, Names: meta.NewSystemNames(),
+		Foreground: p.foreground,
+	}, nil
+}
+
+// foreground reports whether we may draw on the terminal: a process in the
+// background keeps still.
+func (p *program) foreground() bool {
+	pgrp, err := unix.IoctlGetInt(int(p.stdout.Fd()), unix.TIOCGPGRP)
+	return err != nil || pgrp == unix.Getpgrp()
+}
+
+// server is the far end of a remote shell.
+func (p *program) server(args []string) error {
+	o, operands, err := options.ParseServer(args[1:], p.optionEnv())
+	if err != nil {
+		fmt.Fprintln(p.stderr, err)
+		p.exitLine(err, "server")
+		return err
+	}
+	if o.Action == options.ActionDaemon {
+		return p.daemon(o.Daemon)
+	}
+	if o.SecludedArgs {
+		more, err := readSecluded(p.stdin)
+		if err != nil {
+			return p.fail(exitcode.New(exitcode.StreamIO, "reading the arguments: %w", err))
+		}
+		all := append(append([]string(nil), args[1:]...), more...)
+		env := p.optionEnv()
+		env.Secluded = true
+		if o, operands, err = options.ParseServer(all, env); err != nil {
+			fmt.Fprintln(p.stderr, err)
+			p.exitLine(err, "server")
+			return err
+		}
+	}
+	ctx, stop := p.signals()
+	defer stop()
+	env, err := p.sessionEnv()
+	if err != nil {
+		return p.fail(err)
+	}
+	if len(operands) > 0 {
+		operands = operands[1:] // "."
+	}
+	unix.SetNonblock(int(p.stdin.Fd()), true)
+	unix.SetNonblock(int(p.stdout.Fd()), true)
+	in, out := os.NewFile(p.stdin.Fd(), "stdin"), os.NewFile(p.stdout.Fd(), "stdout")
+	env.Out = p.stderr
+	sp := session.Params{
+		Opts: o, Server: true, Sender: o.Sender, In: in, Out: session.Limit(out, o.Bwlimit), Args: operands, Env: env,
+		Close: func() { in.Close(); out.Close() },
+	}
+	closeLog, err := p.serverLog(&sp, o)
+	if err != nil {
+		return p.fail(err)
+	}
+	defer closeLog()
+	err = session.Run(ctx, sp)
+	if err != nil {
+		var peer *session.PeerExit
+		var e *exitcode.Error
+		if errors.As(err, &e) && e.Err != nil {
+			fmt.Fprintln(p.stderr, e.Err)
+		}
+		if !errors.As(err, &peer) && o.Verbose >= 0 {
+			p.exitLine(err, roleName(o.Sender))
+		}
+	}
+	return err
+}
+
+func roleName(sender bool) string {
+	if sender {
+		return "sender"
+	}
+	return "receiver"
+}
+
+// readSecluded reads the arguments that -s keeps out of the command line:
+// NUL-terminated, ended by an empty one.
+func readSecluded(r io.Reader) ([]string, error) {
+	const limit = 1 << 20
+	var out []string
+	var word []byte
+	var b [1]byte
+	for total := 0; ; total++ {
+		if total > limit || len(out) > 16384 {
+			return nil, errors.New("too many arguments")
+		}
+		if _, err := io.ReadFull(r, b[:]); err != nil {
+			return nil, err
+		}
+		if b[0] != 0 {
+			word = append(word, b[0])
+			continue
+		}
+		if len(word) == 0 {
+			break
+		}
+		out = append(out, string(word))
+		word = word[:0]
+	}
+	if len(out) > 0 {
+		out = out[1:] // the program's name
+	}
+	return out, nil
+}
+
+// serverLog opens --log-file (-M--log-file).
+func (p *program) serverLog(sp *session.Params, o *options.Options) (func(), error) {
+	line, closeLog, err := p.logFile(o)
+	if err != nil || line == nil {
+		return func() {}, err
+	}
+	sp.LogLine = line
+	return closeLog, nil
+}
+
+// logFile opens the log file that the options name.
+func (p *program) logFile(o *options.Options) (func(report.Code, string), func(), error) {
+	if o.LogFile == "" {
+		return nil, func() {}, nil
+	}
+	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks, ConfineRoot: o.ConfineRoot})
+	if err != nil {
+		fmt.Fprintf(p.stderr, "rsync: [client] failed to open log-file %s: %s\n", o.LogFile, report.Reason(err))
+		fmt.Fprintln(p.stderr, "Ignoring \"log file\" setting.")
+		return nil, func() {}, nil
+	}
+	return report.FileLogger(f, os.Getpid(), time.Now), func() { f.Close() }, nil
+}

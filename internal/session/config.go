@@ -1,0 +1,539 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/prsync/prsync/internal/delta"
+	"github.com/prsync/prsync/internal/delta/checksum"
+	"github.com/prsync/prsync/internal/delta/compress"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
+	"github.com/prsync/prsync/internal/filter/wildmatch"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/meta"
+	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/wire"
+	"github.com/prsync/prsync/internal/transfer"
+	"golang.org/x/time/rate"
+)
+
+// newLog makes the session's log.
+func (s *side) newLog() *report.Log {
+	o, p := s.o, s.p
+	cfg := report.Config{
+		Server: p.Server, Daemon: p.Module != nil, Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0,
+		EightBit: o.EightBit, Info: report.InfoLevels(o.Info), Debug: report.DebugLevels(o.Debug),
+		Out: p.Env.Out, Err: p.Env.Err,
+	}
+	cfg.LogLine = p.LogLine
+	if p.local && p.Server {
+		cfg.LogLine = nil // the client writes it
+	}
+	if p.Module != nil {
+		cfg.LogLine = p.Module.LogLine
+	}
+	l := report.New(cfg)
+	if p.Server {
+		l.SendTo(func(code report.Code, text string) bool { return s.tell(code, text, false) })
+	}
+	return l
+}
+
+// tell sends a message to the client. rsync 3.5.0 log.c:rwrite.
+func (s *side) tell(code report.Code, text string, inOrder bool) bool {
+	if !s.w.Muxed() {
+		return false
+	}
+	if s.setup != nil && s.setup.Protocol < 30 {
+		switch code {
+		case report.Error:
+			code = report.ErrorXfer
+		case report.Warning:
+			code = report.Info
+		}
+	}
+	if inOrder {
+		s.w.MsgInOrder(wire.Msg(code), []byte(text))
+	} else {
+		s.w.Msg(wire.Msg(code), []byte(text))
+	}
+	return true
+}
+
+func (s *side) names() meta.NameSource { return s.p.Env.Names }
+
+// privilege is how far we act as root. rsync: am_root.
+func privilege(o *options.Options, euid uint32) meta.Privilege {
+	switch {
+	case o.FakeSuper:
+		return meta.FakeSuper
+	case o.Super:
+		return meta.Super
+	case o.NoSuper:
+		return meta.Ordinary
+	case euid == 0:
+		return meta.Root
+	}
+	return meta.Ordinary
+}
+
+// config composes what does not depend on the negotiation.
+func (s *side) config() (*transfer.Config, error) {
+	o, p := s.o, s.p
+	e := &p.Env
+	c := &transfer.Config{
+		R: s.r, W: s.w, Local: p.local, Ranges: p.ranges, Server: p.Server, Daemon: p.Module != nil,
+		Log: s.log, Now: e.Now, Abort: s.abort, Cwd: e.Cwd,
+		Privilege: privilege(o, e.EUID), EUID: e.EUID, Umask: e.Umask, Names: e.Names, NumericIDs: o.NumericIDs,
+		Recurse: o.Recurse, Dirs: o.Dirs || o.Recurse, Relative: o.Relative, ImpliedDirs: o.ImpliedDirs,
+		OneFileSystem: o.OneFileSystem, Links: o.Links, CopyLinks: o.CopyLinks, CopyUnsafe: o.CopyUnsafeLinks,
+		CopyDirlinks: o.CopyDirlinks, SafeLinks: o.SafeLinks, MungeLinks: o.MungeLinks, KeepDirlinks: o.KeepDirlinks,
+		HardLinks: o.HardLinks > 0, Perms: o.Perms, Executability: o.Executability, ACLs: o.ACLs, Xattrs: o.Xattrs,
+		Owner: o.Owner, Group: o.Group, Devices: o.Devices, Specials: o.Specials, CopyDevices: o.CopyDevices,
+		WriteDevices: o.WriteDevices, DropDevices: o.DropD, Times: o.Times, Atimes: o.Atimes > 0, OpenNoatime: o.OpenNoatime,
+		OmitDirTimes: o.OmitDirTimes, OmitLinkTimes: o.OmitLinkTimes, PruneEmptyDirs: o.PruneEmptyDirs,
+		Checksum: o.Checksum, IgnoreTimes: o.IgnoreTimes, SizeOnly: o.SizeOnly, ModifyWindow: o.ModifyWindow,
+		Update: o.Update, Existing: o.Existing, IgnoreExisting: o.IgnoreExisting, MaxSize: o.MaxSize, MinSize: o.MinSize,
+		BlockSize: int32(o.BlockSize), Inplace: o.Inplace, Append: delta.Append(o.Append), Sparse: o.Sparse,
+		Preallocate: o.Preallocate, Fsync: o.Fsync, Fuzzy: o.Fuzzy, Partial: o.Partial, PartialDir: o.PartialDir,
+		DelayUpdates: o.DelayUpdates, TempDir: o.TempDir, Backup: o.Backup, BackupDir: o.BackupDir, Suffix: o.Suffix,
+		Mkpath: o.Mkpath, DeleteExcluded: o.DeleteExcluded, Force: o.Force, MaxDelete: o.MaxDelete,
+		IgnoreErrors: o.IgnoreErrors, DryRun: o.DryRun, ListOnly: o.ListOnly, StopAt: o.StopAt,
+		RemoveSource: o.RemoveSourceFiles && !o.RemoveSentFiles, RemoveSent: o.RemoveSentFiles,
+		ReadBatch: o.Batch == options.BatchRead, OnlyBatch: o.Batch == options.BatchOnlyWrite,
+		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,
+		InsecureLinks: o.InsecureLinks, Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
+		Unsorted: o.Iconv != "",
+	}
+	if o.IgnoreMissingArgs {
+		c.MissingArgs = 1
+	}
+	if o.DeleteMissingArgs {
+		c.MissingArgs = 2
+	}
+	for _, spec := range o.Chmod {
+		m, err := meta.ParseChmod(spec, e.Umask)
+		if err != nil {
+			return nil, exitcode.New(exitcode.Syntax, "Invalid argument passed to --chmod (%s)", spec)
+		}
+		c.Chmod = append(c.Chmod, m...)
+	}
+	for _, d := range o.AltDests {
+		c.AltKind = transfer.DestKind(d.Kind)
+		c.AltDests = append(c.AltDests, d.Dir)
+	}
+	c.IDs = meta.IDMapOptions{UserMap: o.Usermap, GroupMap: o.Groupmap, Privilege: c.Privilege}
+	if o.NumericIDs {
+		c.IDs.NumericIDs = meta.NumericOnly
+	}
+	c.OpenDir, c.OpenParent, c.MakePath = s.openDir, s.openParent, s.makePath
+	if m := p.Module; m != nil {
+		c.Module, c.DaemonFilters = m.Name, m.Filters
+		c.Sanitize, c.Confine = m.Sanitize, m.Confine
+		c.DaemonChmod, c.IgnoreNonreadable = m.Chmod, m.IgnoreNonreadable
+		c.MungeLinks = m.MungeLinks
+		c.LogFormat = m.LogFormat
+		c.Cwd = "/"
+		if m.NumericIDs && !o.NumericIDs {
+			c.IDs.NumericIDs = meta.IgnoreNames
+		}
+	}
+	if p.Server {
+		c.TellInOrder = func(code report.Code, text string) bool { return s.tell(code, text, true) }
+	}
+	if o.OutFormatSet && !p.Server {
+		c.Out = &report.Line{Format: o.OutFormat}
+	}
+	if p.LogLine != nil && o.LogFile != "" && !(p.local && p.Server) {
+		c.LogFormat = &report.Line{Format: o.LogFileFormat}
+	}
+	if err := s.filters(c); err != nil {
+		return nil, err
+	}
+	if !p.Server && p.Sender && o.FilesFrom != "" && !o.FilesFromRemote {
+		s.c = c
+		if err := s.openNames(); err != nil {
+			return nil, err
+		}
+	}
+	if s.log.Info(report.InfoProgress, 1) && !p.Server {
+		c.Progress = report.NewProgress(s.log, o.HumanReadable, e.Now)
+		c.Progress.Foreground = e.Foreground
+	}
+	if o.SkipCompressSet || o.Compress {
+		var list compress.SkipList
+		if o.SkipCompressSet {
+			list.AddSuffixes(o.SkipCompress)
+		} else {
+			list.AddSuffixes(compress.DefaultSkip)
+		}
+		if p.Module != nil && p.Module.NoCompress {
+			list.AddPatterns("*", wildmatch.Match)
+		}
+		c.SkipCompress = list.Match
+	}
+	return c, nil
+}
+
+// filters builds the list of rules of this side.
+func (s *side) filters(c *transfer.Config) error {
+	o, p := s.o, s.p
+	who := "client"
+	if p.Server {
+		who = "server"
+	}
+	fc := filter.Config{
+		Who: who, Dir: c.Cwd, EOLNulls: o.From0, DeleteExcluded: o.DeleteExcluded, Sanitize: c.Sanitize,
+		Protocol: o.Protocol, Open: s.openFilter, Daemon: c.DaemonFilters,
+		Warn:       func(format string, a ...any) { s.log.Printf(report.Error, format+"\n", a...) },
+		Debug:      func(format string, a ...any) { s.log.Printf(report.Info, format+"\n", a...) },
+		DebugLevel: int(o.Debug[options.DebugFilter]),
+		CVSIgnore:  p.Env.Getenv("CVSIGNORE"),
+	}
+	if p.Env.Home != "" && p.Module == nil {
+		fc.HomeCVSIgnore = path.Join(p.Env.Home, ".cvsignore")
+	}
+	c.Filters = filter.New(fc)
+	if p.Server && p.local {
+		return nil // gets a copy of the client's
+	}
+	for _, f := range o.FilterRules {
+		kind := filter.Filter
+		switch f.Kind {
+		case options.FilterExclude:
+			kind = filter.ExcludeRule
+		case options.FilterInclude:
+			kind = filter.IncludeRule
+		case options.FilterExcludeFrom:
+			kind = filter.ExcludeFrom
+		case options.FilterIncludeFrom:
+			kind = filter.IncludeFrom
+		case options.FilterPerDir, options.FilterPerDirHide:
+			kind = filter.PerDirFilter
+		}
+		if err := c.Filters.AddArg(kind, f.Arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// afterFilters takes in what only the complete list of rules tells.
+func (s *side) afterFilters() {}
+
+// finishConfig adds what the negotiation decided.
+func (s *side) finishConfig() error {
+	o, p, c, st := s.o, s.p, s.c, s.setup
+	c.Setup = st
+	proto := st.Protocol
+	if err := s.checkProtocol(); err != nil {
+		return err
+	}
+	c.IDs.NoID0Names = !st.ID0Names
+	c.LinkIconv = st.LinkIconv
+	switch o.Delete {
+	case options.DeleteNone:
+		c.Delete = transfer.DeleteNever
+	case options.DeleteAuto:
+		c.Delete = transfer.DeleteDuring
+		if proto < 30 {
+			c.Delete = transfer.DeleteBefore
+		}
+	case options.DeleteBefore:
+		c.Delete = transfer.DeleteBefore
+	case options.DeleteDuring:
+		c.Delete = transfer.DeleteDuring
+	case options.DeleteDelay:
+		c.Delete = transfer.DeleteDelay
+	case options.DeleteAfter:
+		c.Delete = transfer.DeleteAfter
+	}
+	if proto < 30 && c.Append == delta.AppendTail {
+		c.Append = delta.AppendVerify
+	}
+	c.WholeFile = o.WholeFile == options.Yes || o.WholeFile == options.Default && p.local && !c.ReadBatch
+	if c.Append != delta.AppendOff {
+		c.WholeFile = false
+	}
+	if st.XferSum == checksum.None {
+		c.WholeFile = true
+	}
+	level := compress.LevelUnset
+	if o.CompressLevelSet {
+		level = o.CompressLevel
+	}
+	choice, level := st.Compression.Resolve(level)
+	c.Compress = compress.Config{Choice: choice, Level: level, Threads: o.CompressThreads, Protocol: proto}
+	s.debugChoices()
+	if p.local && (choice != compress.None || c.Checksum && false || s.wantsSums() || o.Batch != options.BatchNone) {
+		c.Ranges = nil
+	}
+	for _, l := range []*report.Line{c.Out, c.LogFormat} {
+		if l == nil {
+			continue
+		}
+		l.Local, l.KeepTimes, l.LinkTimes = p.local, o.Times, st.LinkTimes
+		l.SumLen = st.XferSum.Len()
+		if o.Checksum {
+			l.SumLen = st.FileSum.Len()
+		}
+		l.PID, l.Sender, l.Now = p.Env.PID, p.Sender, p.Env.Now
+	}
+	if c.PartialDir != "" && !path.IsAbs(c.PartialDir) && (!p.Server || p.local) {
+		if err := c.Filters.AddPartialDir(c.PartialDir, s.filterSession()); err != nil {
+			return err
+		}
+	}
+	s.r.OnMsg = s.message
+	if p.Sender {
+		s.r.BeforeBlock = func() { s.w.Flush() }
+	} else {
+		s.r.BeforeBlock = func() { s.w.SetEager(true); s.w.Nudge() }
+		s.r.AfterBlock = func() { s.w.SetEager(false) }
+	}
+	return nil
+}
+
+// wantsSums reports whether lines of output show the checksum of a file that
+// was transferred, which then has to be computed.
+func (s *side) wantsSums() bool {
+	for _, l := range []*report.Line{s.c.Out, s.c.LogFormat} {
+		if l != nil && l.Has('C') {
+			return true
+		}
+	}
+	return false
+}
+
+// debugChoices are the lines of --debug=NSTR.
+func (s *side) debugChoices() {
+	level, who := uint8(1), "Client"
+	if s.p.Server {
+		level, who = 3, "Server"
+	}
+	if !s.log.Debug(report.DebugNstr, level) {
+		return
+	}
+	neg := func(b bool) string {
+		if b {
+			return " negotiated"
+		}
+		return ""
+	}
+	st, cc := s.setup, s.c.Compress
+	s.log.Printf(report.Info, "%s%s checksum: %s\n", who, neg(st.ChecksumNegotiated), st.XferSum.Name())
+	if cc.Choice != compress.None || s.o.CompressLevelSet {
+		s.log.Printf(report.Info, "%s%s compress: %s (level %d)\n", who, neg(st.CompressNegotiated), cc.Choice.Name(), cc.Level)
+	}
+}
+
+// checkProtocol refuses options that the negotiated protocol cannot carry.
+// rsync 3.5.0 compat.c:setup_protocol.
+func (s *side) checkProtocol() error {
+	o, proto := s.o, s.setup.Protocol
+	need := func(what string, v int) error {
+		return exitcode.New(exitcode.Protocol, "%s requires protocol %d or higher (negotiated %d).", what, v, proto)
+	}
+	if proto < 30 && !s.p.local {
+		if o.ACLs {
+			return need("--acls", 30)
+		}
+		if o.Xattrs > 0 {
+			return need("--xattrs", 30)
+		}
+	}
+	if proto < 29 {
+		alt := "--compare-dest"
+		if len(o.AltDests) > 0 {
+			switch o.AltDests[0].Kind {
+			case options.CopyDest:
+				alt = "--copy-dest"
+			case options.LinkDest:
+				alt = "--link-dest"
+			}
+		}
+		switch {
+		case o.Fuzzy > 0:
+			return need("--fuzzy", 29)
+		case len(o.AltDests) > 0 && o.Inplace:
+			return need(alt+" with --inplace", 29)
+		case len(o.AltDests) > 1:
+			return need("Using more than one "+alt+" option", 29)
+		case o.PruneEmptyDirs:
+			return need("--prune-empty-dirs", 29)
+		}
+	}
+	return nil
+}
+
+// openDir opens a directory that an operand or option names.
+func (s *side) openDir(dir string, p fsroot.Policy) (*fsroot.Root, error) {
+	p.InsecureLinks = p.InsecureLinks || s.o.InsecureLinks
+	p.ConfineRoot = s.o.ConfineRoot
+	if m := s.p.Module; m != nil {
+		return fsroot.OpenAt(m.Root, s.modulePath(dir), p)
+	}
+	return fsroot.Open(s.absolute(dir), p)
+}
+
+// modulePath makes a path, absolute as the engine sees it, one below the
+// module's root.
+func (s *side) modulePath(p string) string {
+	p = strings.TrimLeft(p, "/")
+	if p == "" {
+		return "."
+	}
+	return p
+}
+
+func (s *side) absolute(p string) string {
+	if path.IsAbs(p) {
+		return p
+	}
+	if s.p.Env.Cwd == "/" {
+		return "/" + p
+	}
+	return s.p.Env.Cwd + "/" + p
+}
+
+// openParent opens the directory that holds what a path names.
+func (s *side) openParent(p string, pol fsroot.Policy) (*fsroot.Root, string, error) {
+	clean := strings.TrimRight(p, "/")
+	dir, leaf := ".", clean
+	if i := strings.LastIndexByte(clean, '/'); i >= 0 {
+		dir, leaf = clean[:i], clean[i+1:]
+		if i == 0 {
+			dir = "/"
+		}
+	}
+	if clean == "" {
+		dir, leaf = "/", ""
+		if p == "" {
+			dir = "."
+		}
+	}
+	if leaf == "." || leaf == ".." {
+		dir, leaf = clean, ""
+	}
+	root, err := s.openDir(dir, pol)
+	return root, leaf, err
+}
+
+// makePath makes a directory and its parents, as mkdir -p does.
+func (s *side) makePath(dir string, dry bool) (made int, err error) {
+	abs := s.absolute(dir)
+	if s.p.Module != nil {
+		abs = path.Join("/", dir)
+	}
+	var missing []string
+	at := abs
+	for {
+		root, err := s.openDir(at, fsroot.Policy{})
+		if err == nil {
+			defer root.Close()
+			if dry {
+				return len(missing), nil
+			}
+			name := ""
+			for i := len(missing) - 1; i >= 0; i-- {
+				name = path.Join(name, missing[i])
+				if err := root.Mkdir(name, 0777&^s.p.Env.Umask); err != nil {
+					return made, err
+				}
+				made++
+			}
+			return made, nil
+		}
+		if !isNotExist(err) || at == "/" {
+			return 0, err
+		}
+		missing = append(missing, filepath.Base(at))
+		at = path.Dir(at)
+	}
+}
+
+func isNotExist(err error) bool { return err != nil && errors.Is(err, fs.ErrNotExist) }
+
+// openOperator opens a file that the user names, by the ownership walk.
+func (s *side) openOperator(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(s.p.Env.Stdin), nil
+	}
+	pol := fsroot.Policy{InsecureLinks: s.o.InsecureLinks, ConfineRoot: s.o.ConfineRoot}
+	if m := s.p.Module; m != nil {
+		pol.Confine = m.Confine
+		f, err := fsroot.OwnerOpenAt(m.Root, s.modulePath(name), os.O_RDONLY, 0, pol)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
+	f, err := fsroot.OwnerOpen(s.absolute(name), os.O_RDONLY, 0, pol)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s *side) openFilter(name string) (io.ReadCloser, error) {
+	if m := s.p.Module; m != nil && m.Filters != nil {
+		w := m.Filters.Walk(filter.Root{Who: "server", Dir: "/"})
+		if w.PathExcluded(s.modulePath(name)) {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return s.openOperator(name)
+}
+
+// openNames opens --files-from on the side that sends.
+func (s *side) openNames() error {
+	f, err := s.openOperator(s.o.FilesFrom)
+	if err != nil {
+		return exitcode.New(exitcode.FileIO, "failed to open files-from file %s: %s", s.o.FilesFrom, report.Reason(err))
+	}
+	s.c.FilesFrom = filter.NewNames(f, s.o.From0, false)
+	return nil
+}
+
+// checkDestOptions checks the directories that a client names against the
+// module's rules. rsync 3.5.0 main.c:do_server_recv.
+func (s *side) checkDestOptions() error {
+	m := s.p.Module
+	if m == nil || m.Filters == nil {
+		return nil
+	}
+	w := m.Filters.Walk(filter.Root{Who: "server", Dir: "/"})
+	bad := func(dir string) bool {
+		return w.PathExcluded(strings.TrimPrefix(path.Join("/", dir), "/"))
+	}
+	dirs := append([]string(nil), s.c.AltDests...)
+	if path.IsAbs(s.c.PartialDir) {
+		dirs = append(dirs, s.c.PartialDir)
+	}
+	if s.c.BackupDir != "" {
+		dirs = append(dirs, s.c.BackupDir)
+	}
+	for _, d := range dirs {
+		if bad(d) {
+			return exitcode.New(exitcode.Syntax, "Your options have been rejected by the server.")
+		}
+	}
+	return nil
+}
+
+// Limit wraps a connection's writer so that it takes at most rate bytes per
+// second (--bwlimit).
+func Limit(w io.Writer, bytesPerSecond int64) io.Writer {
+	if bytesPerSecond <= 0 {
+		return w
+	}
+	burst := int(max(bytesPerSecond/8, 1024))
+	return &limited{w: w, lim: rate.NewLimiter(rate.Limit(bytesPerSecond), burst), burst: burst}
+}
