@@ -27,6 +27,9 @@ var (
 // was closed before it is killed.
 const childGrace = 3 * time.Second
 
+// startGrace is how long a child that did not start may take to say why.
+const startGrace = 500 * time.Millisecond
+
 // Client speaks to one engine process. Its methods may be called by several
 // goroutines.
 type Client struct {
@@ -134,7 +137,7 @@ func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, said *lastWor
 	}
 	if err != nil {
 		conn.Close()
-		c.reap(0)
+		c.reap(startGrace)
 		if why := c.said.String(); why != "" {
 			err = errors.New(why)
 		}
