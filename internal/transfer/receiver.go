@@ -851,6 +851,7 @@ func (r *Receiving) Run() error {
 		return err
 	}
 	r.openAlts()
+	r.log = r.c.Log.As("receiver") // from now on the receiver reads the lists
 	v := newReceiver(r)
 	g := newGenerator(r)
 	ended := make(chan error, 1)

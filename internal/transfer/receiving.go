@@ -85,7 +85,7 @@ type event struct {
 
 // NewReceiving returns the receiving side for c.
 func NewReceiving(c *Config) (*Receiving, error) {
-	r := &Receiving{c: c, log: c.Log.As("Receiver"), io: &IOErrors{}, events: newQueue[event](), batchWants: newQueue[int32]()}
+	r := &Receiving{c: c, log: c.Log.As("Receiver").Via(c.TellInOrder), io: &IOErrors{}, events: newQueue[event](), batchWants: newQueue[int32]()}
 	ids, warnings, err := meta.NewIDMap(c.Names, c.IDs)
 	if err != nil {
 		return nil, exitcode.New(exitcode.Syntax, "%w", err)
