@@ -162,7 +162,7 @@ func (t *Tracker) choose(names []string, id content.ID, bytes int64, tls bool, n
 			vols, states = append(vols, v), append(states, &v.state)
 		}
 	}
-	i, ok := balance.Choose(bytes, states, now, t.rnd)
+	i, ok := balance.Choose(states, now, t.rnd)
 	if !ok {
 		return nil, ""
 	}

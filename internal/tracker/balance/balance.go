@@ -5,17 +5,20 @@
 // The model of one volunteer is the work that stands before a new customer,
 // in bytes, over the bytes per second that are left for customers:
 //
-//	outstanding  what the host redirected there and was not served yet
-//	           - what was served since the last announce, by the model
+//	outstanding  what the host redirected there and was not fetched yet: it
+//	             leaves with the time that customers stay, and not faster
+//	             than the uplink sends
 //	available    uplink - traffic to peers - customers that came by themselves
-//	cost(request) = (outstanding + request) / available        in seconds
+//	cost       = outstanding / available, in seconds
 //
-// Every announce corrects the model with the measured total of bytes served.
-// Of two holders drawn at random in proportion to what they have available,
-// the cheaper gets the customer (Mitzenmacher, "The Power of Two Choices in
-// Randomized Load Balancing", 2001): near the optimum without sending
-// everyone to the momentarily best one, which matters as soon as several
-// hosts decide on knowledge that is a second old.
+// Every announce corrects the model with the measured total of bytes served,
+// and teaches it how long customers stay. Of two holders drawn at random in
+// proportion to what they have available, the cheaper gets the customer
+// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+// 2001): near the optimum without sending everyone to the momentarily best
+// one, which matters as soon as several hosts decide on knowledge that is a
+// second old. A request counts by the bytes it asks for (a range by its
+// length) once it is issued.
 package balance
 
 import (
@@ -205,11 +208,11 @@ func (s *State) Eligible(now time.Time) bool { return !s.Failed && !s.Late(now) 
 // Choices is how many holders are drawn and compared.
 const Choices = 2
 
-// Choose returns the index of the holder that gets a request for bytes. ok is
-// false when no holder is eligible. Holders that synchronize come last: only
+// Choose returns the index of the holder that gets a customer. ok is false
+// when no holder is eligible. Holders that synchronize come last: only
 // when the choice among the others is fully loaded, or there are none. Choose
 // changes nothing: call Issue on the chosen one.
-func Choose(bytes int64, holders []*State, now time.Time, rnd *rand.Rand) (choice int, ok bool) {
+func Choose(holders []*State, now time.Time, rnd *rand.Rand) (choice int, ok bool) {
 	best, bestCost := choose(holders, false, now, rnd)
 	if best < 0 || bestCost > patience {
 		if i, cost := choose(holders, true, now, rnd); i >= 0 && (best < 0 || cost < bestCost) {

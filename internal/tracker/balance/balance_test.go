@@ -21,7 +21,7 @@ func share(t *testing.T, holders []*State, now time.Time, n int, bytes int64) []
 	rnd := rand.New(rand.NewPCG(1, 2))
 	got := make([]int, len(holders))
 	for range n {
-		i, ok := Choose(bytes, holders, now, rnd)
+		i, ok := Choose(holders, now, rnd)
 		if !ok {
 			t.Fatal("nobody was chosen")
 		}
@@ -65,13 +65,13 @@ func TestIneligible(t *testing.T) {
 	failed.Failed = true
 	late := announced(1e7)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	if i, ok := Choose(1, []*State{failed, silent, late}, t0.Add(21*time.Second), rnd); ok {
+	if i, ok := Choose([]*State{failed, silent, late}, t0.Add(21*time.Second), rnd); ok {
 		t.Errorf("chose %d", i)
 	}
-	if i, ok := Choose(1, []*State{failed, silent, late}, t0.Add(20*time.Second), rnd); !ok || i != 2 {
+	if i, ok := Choose([]*State{failed, silent, late}, t0.Add(20*time.Second), rnd); !ok || i != 2 {
 		t.Errorf("chose %d, %v", i, ok)
 	}
-	if _, ok := Choose(1, nil, t0, rnd); ok {
+	if _, ok := Choose(nil, t0, rnd); ok {
 		t.Error("chose among none")
 	}
 }
@@ -124,7 +124,7 @@ func TestAnySequence(t *testing.T) {
 			case 2:
 				s.Failed = rapid.Bool().Draw(t, "failed")
 			default:
-				if i, ok := Choose(n.Draw(t, "request"), states, now, rnd); ok != (i >= 0) || ok && !states[i].Eligible(now) {
+				if i, ok := Choose(states, now, rnd); ok != (i >= 0) || ok && !states[i].Eligible(now) {
 					t.Fatalf("chose %d, %v", i, ok)
 				}
 			}
@@ -146,7 +146,7 @@ func BenchmarkChoose40(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		now := t0.Add(time.Duration(i) * time.Microsecond)
-		if k, ok := Choose(1e6, hs, now, rnd); ok {
+		if k, ok := Choose(hs, now, rnd); ok {
 			hs[k].Issue(1e6, now)
 		}
 	}

@@ -28,6 +28,8 @@
 // operator would plan for. A workload of w % keeps each session of the same
 // trace with probability w/100. Demand beyond the sum of uplinks has no finite
 // response time under any policy.
+//
+// The constants of the policy were chosen with seed 2008; judge it with others.
 package sim
 
 import "time"

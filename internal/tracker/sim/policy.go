@@ -53,7 +53,7 @@ func (p *ours) pick(r *request, holders []int) int {
 		p.scratch = append(p.scratch, &p.states[h])
 	}
 	now := clock(r.at)
-	i, ok := balance.Choose(int64(r.size), p.scratch, now, p.s.rnd)
+	i, ok := balance.Choose(p.scratch, now, p.s.rnd)
 	if !ok {
 		return -1
 	}
