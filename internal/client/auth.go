@@ -23,8 +23,11 @@ func (h *handshake) authenticate(challenge string) error {
 			"Failed to negotiate a daemon auth checksum choice.\nServer list: %s\nClient list: %s",
 			strings.Join(h.theirs.Digests, " "), strings.Join(rsyncproto.AuthDigests(), " "))
 	}
+	if debug(h.o, options.DebugNstr, 2) {
+		h.env.trace("Server daemon auth checksum list (on client): " + strings.Join(h.theirs.Digests, " "))
+	}
 	if debug(h.o, options.DebugNstr, 1) {
-		h.env.trace("Client negotiated daemon auth: " + digest.Name())
+		h.env.trace("Client negotiated daemon auth checksum: " + digest.Name())
 	}
 	password, err := h.password()
 	if err != nil {

@@ -47,8 +47,8 @@ type Env struct {
 	// Convert turns an argument into the other side's character set; nil
 	// leaves all as they are. (--iconv together with --secluded-args)
 	Convert func(arg string) string
-	// Trace takes the lines of --debug=cmd,connect,nstr; and problems that do no harm.
-	Trace func(line string)
+	Trace func(line string) // takes the lines of --debug=cmd,connect,nstr
+	Warn  func(line string) // takes problems that do no harm
 	// Offer is what the capability string ends with, see options.PeerArgs.
 	Offer string
 }
@@ -63,6 +63,12 @@ func (e *Env) getenv(name string) string {
 func (e *Env) trace(line string) {
 	if e.Trace != nil {
 		e.Trace(line)
+	}
+}
+
+func (e *Env) warn(line string) {
+	if e.Warn != nil {
+		e.Warn(line)
 	}
 }
 

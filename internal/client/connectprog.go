@@ -68,12 +68,11 @@ func (d *dialer) runProgram(ctx context.Context, command string) (*Conn, error) 
 	cmd := exec.Command(shell, "-c", command)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, d.env.Stderr
 	cmd.Env = environ(cmd, d.env)
-	p, err := start(ctx, cmd)
+	p, err := start(ctx, cmd, true)
 	if err != nil {
 		ours.Close()
 		return nil, failed(exitcode.IPC, d.amSender, startError(err), "Failed to exec "+shell)
 	}
-	p.socket = true
 	return &Conn{In: ours, Out: ours, Protocol: d.o.Protocol, program: p}, nil
 }
 

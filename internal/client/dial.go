@@ -73,7 +73,7 @@ func (d *dialer) dial(ctx context.Context, to endpoint, via *proxy) (net.Conn, e
 	}
 	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", to.port)
 	if err != nil {
-		return nil, unresolved(err)
+		return nil, unresolved(errService)
 	}
 	addrs, err := d.lookup(ctx, to.host)
 	if err != nil {
@@ -90,6 +90,9 @@ func (d *dialer) dial(ctx context.Context, to endpoint, via *proxy) (net.Conn, e
 			return nil, canceled(ctx)
 		case d.o.ContTimeout > 0 && errors.Is(err, context.DeadlineExceeded):
 			return nil, exitcode.Silent(exitcode.ConTimeout)
+		case errors.As(err, new(bindError)):
+			lines = append(lines, err.Error())
+			continue
 		case err != nil:
 			line := failed(exitcode.SocketIO, d.amSender, dialError(err), fmt.Sprintf("failed to connect to %s (%s)", to.host, addr))
 			lines = append(lines, line.Error())
@@ -113,6 +116,11 @@ func (d *dialer) dial(ctx context.Context, to endpoint, via *proxy) (net.Conn, e
 	return nil, socketIO("%s", strings.Join(lines, "\n"))
 }
 
+// bindError is the whole line about an --address that cannot be used.
+type bindError string
+
+func (e bindError) Error() string { return string(e) }
+
 // connect connects within --contimeout, from --address, with --sockopts.
 func (d *dialer) connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	n := net.Dialer{
@@ -120,7 +128,7 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort) (net.Conn, erro
 		ControlContext: func(_ context.Context, _, _ string, c syscall.RawConn) error {
 			if d.o.Sockopts != "" && d.env.SetSockopts != nil {
 				for _, problem := range d.env.SetSockopts(c, d.o.Sockopts) {
-					d.env.trace(problem.Error())
+					d.env.warn(problem.Error())
 				}
 			}
 			return nil
@@ -129,7 +137,7 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort) (net.Conn, erro
 	if d.o.Address != "" {
 		from, err := d.lookup(ctx, d.o.Address)
 		if err != nil {
-			return nil, fmt.Errorf("getaddrinfo %s: %s", d.o.Address, resolverText(err))
+			return nil, bindError(fmt.Sprintf("rsync: getaddrinfo %s: %s", d.o.Address, resolverText(err)))
 		}
 		for _, a := range from {
 			if a.Is4() == to.Addr().Is4() {
@@ -138,7 +146,7 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort) (net.Conn, erro
 			}
 		}
 		if n.LocalAddr == nil {
-			return nil, fmt.Errorf("--address=%s is of another address family", d.o.Address)
+			return nil, bindError(fmt.Sprintf("rsync: cannot connect to %s from %s: the address family differs", to.Addr(), d.o.Address))
 		}
 	}
 	if d.o.ContTimeout > 0 {
@@ -172,6 +180,8 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	}
 	return addrs, err
 }
+
+var errService = errors.New("Servname not supported for ai_socktype")
 
 // resolverText words a failed look-up as the C library does.
 func resolverText(err error) string {

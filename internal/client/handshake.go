@@ -61,12 +61,13 @@ func (h *handshake) run() (listed bool, err error) {
 	if err := h.earlyInput(); err != nil {
 		return false, err
 	}
+	request := h.request()
 	module, _, _ := strings.Cut(h.paths[0], "/")
 	h.write(module + "\n")
 	if listed, err = h.admission(); err != nil || listed {
 		return listed, err
 	}
-	return false, h.sendArgs()
+	return false, h.send(request)
 }
 
 func startClient(format string, args ...any) error {
@@ -117,7 +118,7 @@ func (h *handshake) greet() error {
 	ours := rsyncproto.Greeting{Protocol: h.o.Protocol, Digests: rsyncproto.AuthDigests()}
 	h.write(ours.String() + "\n")
 	if debug(h.o, options.DebugNstr, 2) {
-		h.env.trace("Client daemon auth list (on client): " + strings.Join(ours.Digests, " "))
+		h.env.trace("Client daemon auth checksum list (on client): " + strings.Join(ours.Digests, " "))
 	}
 	line, err := h.line(rsyncproto.MaxDaemonLine, "did not see server greeting")
 	if err != nil {
@@ -192,24 +193,29 @@ func (h *handshake) earlyInput() error {
 	return nil
 }
 
-// sendArgs sends the options and paths.
-func (h *handshake) sendArgs() error {
+// request returns the arguments for the daemon.
+func (h *handshake) request() options.PeerArgs {
 	args := h.o.PeerArgs(h.amSender, h.Protocol, h.env.Offer)
 	paths := append([]string{"."}, daemonPaths(h.paths, h.o.OldArgs > 0)...)
-	exposed := args.Exposed
-	if !h.o.SecludedArgs {
-		exposed = append(exposed, paths...)
+	if h.o.SecludedArgs {
+		args.Secluded = append(args.Secluded, paths...)
+	} else {
+		args.Exposed = append(args.Exposed, paths...)
 	}
 	if debug(h.o, options.DebugCmd, 1) {
-		h.env.trace(traceArgs("sending daemon args:", exposed))
+		h.env.trace(traceArgs("sending daemon args:", args.Exposed))
 	}
-	text, err := daemonArgs(exposed, h.Protocol)
+	return args
+}
+
+func (h *handshake) send(args options.PeerArgs) error {
+	text, err := daemonArgs(args.Exposed, h.Protocol)
 	if err != nil {
 		return err
 	}
 	h.deadline(h.o.Timeout)
 	if _, err = io.WriteString(h.Out, text); err == nil && h.o.SecludedArgs {
-		err = sendSecluded(h.Out, h.o, append(args.Secluded, paths...), h.env)
+		err = sendSecluded(h.Out, h.o, args.Secluded, h.env)
 	}
 	switch {
 	case err == nil:

@@ -26,14 +26,18 @@ type program struct {
 	err    error // of Wait, behind done
 }
 
-// start starts cmd and reaps it in a goroutine, which ends with it.
-func start(ctx context.Context, cmd *exec.Cmd) (*program, error) {
+// start starts cmd and reaps it in a goroutine, which ends with it. The end of
+// ctx ends a remote shell; what plays a socket sees its connection close.
+func start(ctx context.Context, cmd *exec.Cmd, socket bool) (*program, error) {
 	cmd.WaitDelay = endGrace
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &program{cmd: cmd, done: make(chan struct{})}
-	stop := context.AfterFunc(ctx, func() { p.signal(syscall.SIGTERM) })
+	p := &program{cmd: cmd, socket: socket, done: make(chan struct{})}
+	stop := func() bool { return true }
+	if !socket {
+		stop = context.AfterFunc(ctx, p.terminate)
+	}
 	go func() {
 		p.err = cmd.Wait()
 		stop()
@@ -62,23 +66,33 @@ func (p *program) wait() (int, error) {
 	return int(exitcode.WaitChild), nil
 }
 
-// end waits for a program whose connection was closed; one that goes on is
-// terminated, then killed.
+// end waits for a program whose connection was closed. A remote shell that
+// goes on is terminated; what plays a socket may do so, as a daemon that still
+// runs its hooks does.
 func (p *program) end() {
-	for _, step := range []struct {
-		patience time.Duration
-		signal   os.Signal
-	}{{closeGrace, syscall.SIGTERM}, {endGrace, syscall.SIGKILL}} {
-		t := time.NewTimer(step.patience)
-		select {
-		case <-p.done:
-			t.Stop()
-			return
-		case <-t.C:
-			p.signal(step.signal)
-		}
+	if !p.within(closeGrace) && !p.socket {
+		p.terminate()
 	}
-	<-p.done
+}
+
+func (p *program) terminate() {
+	p.signal(syscall.SIGTERM)
+	if !p.within(endGrace) {
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// within reports whether the program ends in time.
+func (p *program) within(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // startError returns what exec says without the name that the caller adds.

@@ -156,7 +156,7 @@ func startShell(ctx context.Context, o *options.Options, words []string, amSende
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, env.Stderr
 	cmd.Env = append(environ(cmd, env), setenv...)
-	p, err := start(ctx, cmd)
+	p, err := start(ctx, cmd, false)
 	childIn.Close()
 	childOut.Close()
 	if err != nil {
