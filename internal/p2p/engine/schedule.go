@@ -165,6 +165,9 @@ func (p *pack) applyPriorities() {
 	lure := p.lure()
 	for i := range p.pieces {
 		pc := &p.pieces[i]
+		if p.plan.avail[i] {
+			pc.refused = time.Time{}
+		}
 		leave := i == lure || pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
 		if leave == pc.enabled {
 			continue

@@ -13,6 +13,7 @@ type ledger struct {
 	// such are being sent.
 	first  time.Time
 	active int
+	never  int // pieces that have not gone out at all
 }
 
 type entry struct {
@@ -21,7 +22,7 @@ type entry struct {
 	sending bool // for the first time
 }
 
-func newLedger(pieces int) *ledger { return &ledger{pieces: make([]entry, pieces)} }
+func newLedger(pieces int) *ledger { return &ledger{pieces: make([]entry, pieces), never: pieces} }
 
 // claim decides about the pieces from first up to end and returns how many of
 // them, from the first on, are granted and now count as out.
@@ -51,6 +52,9 @@ func (l *ledger) claim(first, end int, claim, peer string, cfg Config) int {
 			}
 			l.first = now
 		}
+		if e.at.IsZero() {
+			l.never--
+		}
 		e.at, e.peer = now, peer
 	}
 	return n
@@ -64,7 +68,8 @@ func (l *ledger) release(first, end, sent int, all bool, cfg Config) {
 	defer l.mu.Unlock()
 	for i := first; i < end; i++ {
 		e := &l.pieces[i]
-		if !all && i >= sent {
+		if !all && i >= sent && !e.at.IsZero() {
+			l.never++
 			e.at = time.Time{}
 		}
 		if e.sending {
@@ -79,10 +84,12 @@ func (l *ledger) isOut(e *entry, now time.Time, cfg Config) bool {
 	return !e.at.IsZero() && now.Sub(e.at) < cfg.Fresh
 }
 
-// idle reports whether second copies may be given away: everything that peers
-// ask for has gone out once.
+// idle reports whether second copies may be given away: every piece has gone
+// out, or nobody has asked for one that has not for a while. (What the kernel
+// has buffered for slow links may still be under way.)
 func (l *ledger) idle(now time.Time, cfg Config) bool {
-	return l.active == 0 && now.Sub(l.first) >= cfg.Idle
+	quiet := now.Sub(l.first)
+	return l.active == 0 && (quiet >= cfg.Quiet || l.never == 0 && quiet >= cfg.Idle)
 }
 
 // out returns the bit field of the pieces that are out.

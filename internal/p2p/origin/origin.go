@@ -62,9 +62,10 @@ type Config struct {
 	// Fresh is how long a piece that went out counts as being in the swarm;
 	// 0 means 20 s.
 	Fresh time.Duration
-	// Idle is how long no piece must have gone out for the first time before
-	// second copies are given away; 0 means 300 ms.
-	Idle time.Duration
+	// Second copies are given away when every piece has gone out and none for
+	// the first time since Idle, 0 means 300 ms; or, while some have not gone
+	// out (nobody may want them), since Quiet, 0 means 2 s.
+	Idle, Quiet time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -91,6 +92,9 @@ func New(source Source, cfg Config) *Handler {
 	}
 	if cfg.Idle <= 0 {
 		cfg.Idle = 300 * time.Millisecond
+	}
+	if cfg.Quiet <= 0 {
+		cfg.Quiet = 2 * time.Second
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -107,8 +107,9 @@ func TestClaims(t *testing.T) {
 		{0, pieces(0, 1), "spare", "c", 409, 0}, // busy with first copies
 		{0, pieces(5, 6), "spare", "c", 206, 1}, // which this is
 		{0, pieces(0, 1), "must", "c", 206, 1},
-		{0, pieces(0, 1), "", "", 206, 1}, // a web seed
-		{time.Second, pieces(1, 2), "spare", "c", 206, 1},
+		{0, pieces(0, 1), "", "", 206, 1},                    // a web seed
+		{time.Second, pieces(1, 2), "spare", "c", 409, 0},    // others have not gone out
+		{time.Second, pieces(1, 2), "spare", "c", 206, 1},    // nobody wants them
 		{30 * time.Second, pieces(2, 3), "own", "b", 206, 1}, // long ago
 	} {
 		now.now = now.now.Add(c.after)
