@@ -73,7 +73,6 @@ type core struct {
 
 	mu           sync.Mutex
 	needsNewline bool
-	progress     *Progress
 
 	send      atomic.Pointer[func(code Code, text string) bool]
 	xferError atomic.Bool

@@ -105,7 +105,7 @@ func (s *side) config() (*transfer.Config, error) {
 		Preallocate: o.Preallocate, Fsync: o.Fsync, Fuzzy: o.Fuzzy, Partial: o.Partial, PartialDir: o.PartialDir,
 		DelayUpdates: o.DelayUpdates, TempDir: o.TempDir, Backup: o.Backup, BackupDir: o.BackupDir, Suffix: o.Suffix,
 		Mkpath: o.Mkpath, DeleteExcluded: o.DeleteExcluded, Force: o.Force, MaxDelete: o.MaxDelete,
-		IgnoreErrors: o.IgnoreErrors, DryRun: o.DryRun, ListOnly: o.ListOnly, StopAt: o.StopAt,
+		IgnoreErrors: o.IgnoreErrors, DryRun: o.DryRun || o.Batch == options.BatchOnlyWrite, ListOnly: o.ListOnly, StopAt: o.StopAt,
 		RemoveSource: o.RemoveSourceFiles && !o.RemoveSentFiles, RemoveSent: o.RemoveSentFiles,
 		ReadBatch: o.Batch == options.BatchRead, OnlyBatch: o.Batch == options.BatchOnlyWrite,
 		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,
@@ -258,7 +258,7 @@ func (s *side) finishConfig() error {
 	if proto < 30 && c.Append == delta.AppendTail {
 		c.Append = delta.AppendVerify
 	}
-	c.WholeFile = o.WholeFile == options.Yes || o.WholeFile == options.Default && p.local && !c.ReadBatch
+	c.WholeFile = o.WholeFile == options.Yes || o.WholeFile == options.Default && p.local && o.Batch == options.BatchNone
 	if c.Append != delta.AppendOff {
 		c.WholeFile = false
 	}

@@ -55,11 +55,21 @@ func (s *side) client() error {
 			s.w.Flush()
 			s.c.FilesFrom = filter.NewNames(byteReader{s.r}, true, true)
 		}
+		if s.writesBatch() {
+			s.w.Tee = s.p.Batch.begin(s)
+			s.c.Batch = s.w.Tee
+		}
 		return s.send(func() {
 			if proto < 31 && remoteList {
 				s.r.StartMux()
 			}
 		})
+	}
+	if s.c.ReadBatch {
+		if err := s.c.Filters.Send(nil, s.filterSession()); err != nil {
+			return err
+		}
+		return s.receive()
 	}
 	s.r.StartMux()
 	if proto >= 30 {
@@ -72,6 +82,9 @@ func (s *side) client() error {
 		return err
 	}
 	s.w.Flush()
+	if s.writesBatch() {
+		s.r.Tee = s.p.Batch.begin(s)
+	}
 	return s.receive()
 }
 
@@ -166,6 +179,8 @@ func (s *side) send(afterList func()) error {
 			s.w.Varlong30(st.FlistXfer, 3)
 		}
 		s.w.Flush()
+	} else if s.writesBatch() {
+		s.p.Batch.end(st, s.setup.Protocol)
 	}
 	if err := s.snd.Goodbye(); err != nil {
 		return err

@@ -90,10 +90,11 @@ type Params struct {
 	Wait func() int
 	// Offer is what a publishing server offers.
 	Offer *content.Offer
+	// Batch is the file of the batch options, of a client.
+	Batch *Batch
 
 	local   bool
 	ranges  *transfer.Ranges
-	lists   *filter.List
 	started time.Time
 }
 
@@ -110,7 +111,6 @@ type side struct {
 	rcv   *transfer.Receiving
 
 	mu       sync.Mutex
-	lastIO   time.Time
 	timeout  int
 	abortErr error
 	stop     chan struct{}
@@ -312,6 +312,11 @@ func (s *side) run(ctx context.Context) error {
 	s.once.Do(func() { close(s.stop) })
 	s.wg.Wait()
 	s.w.Flush()
+	if s.writesBatch() {
+		if cerr := s.p.Batch.Close(); err == nil {
+			err = cerr
+		}
+	}
 	if s.snd != nil {
 		s.snd.Close()
 	}
@@ -373,6 +378,11 @@ func (s *side) transfer() error {
 	}
 	if s.p.Server {
 		return s.server()
+	}
+	if s.writesBatch() {
+		if err := s.p.Batch.writeScript(s); err != nil {
+			return err
+		}
 	}
 	return s.client()
 }

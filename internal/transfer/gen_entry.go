@@ -531,7 +531,8 @@ func (g *generator) create(t *target, lk *look, del delFlags, what creation) boo
 	if c.DryRun {
 		return true
 	}
-	verb, mk := "", func(name string) error { return nil }
+	var verb string
+	var mk func(name string) error
 	switch {
 	case what.link != "":
 		verb = "symlink"

@@ -287,6 +287,3 @@ func (r *copyingReader) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return n, err
 }
-
-// wanted tells the reader of a batch that a file is needed.
-func (g *generator) wanted(ndx int32) { g.batchWants.put(ndx) }

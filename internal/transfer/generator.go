@@ -140,6 +140,9 @@ func (g *generator) run() error {
 		if err := g.list(); err != nil {
 			return err
 		}
+		if c.ReadBatch {
+			g.wanted(listLooked)
+		}
 		if !c.Setup.IncRecurse {
 			g.c.W.WriteNdx(&g.out, wire.NdxDone)
 			break

@@ -273,6 +273,3 @@ func allZero(p []byte) bool {
 }
 
 var _ delta.Skipper = (*sparseFile)(nil)
-
-// errShort says that a file handed over by reference was shorter than it was.
-var errShort = errors.New("source file has shrunk")

@@ -23,12 +23,6 @@ const (
 	allFilters
 )
 
-// entry is a file that is about to go into a list, with what is not kept.
-type entry struct {
-	f  *flist.File
-	st fsroot.Stat
-}
-
 // makeFile looks at a name and makes its entry. st is given for what was
 // looked at already. nil means that the name is left out, for a reason that
 // was reported. rsync 3.5.0 flist.c:make_file.

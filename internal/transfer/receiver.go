@@ -38,8 +38,7 @@ type receiver struct {
 	stream     bool // data of the file in work has arrived
 	shortRange bool // it was handed over, and shorter than announced
 	rangeSize  int64
-	wants      []int32 // of a batch, in ascending order
-	wantsEnd   bool
+	batch      batchState
 }
 
 // delayedUpdate is a finished file that waits in its partial directory
@@ -52,7 +51,8 @@ type delayedUpdate struct {
 }
 
 func newReceiver(r *Receiving) *receiver {
-	return &receiver{Receiving: r, log: r.c.Log.As("receiver"), in: wire.NewNdxState(), window: delta.NewWindow(nil, 0), failed: map[int32]bool{}}
+	return &receiver{Receiving: r, log: r.c.Log.As("receiver"), in: wire.NewNdxState(), window: delta.NewWindow(nil, 0), failed: map[int32]bool{},
+		batch: batchState{sent: map[int32]bool{}, redo: map[int32]bool{}}}
 }
 
 func (v *receiver) tell(kind eventKind, ndx int32) { v.events.put(event{kind: kind, ndx: ndx}) }
@@ -78,7 +78,8 @@ func (v *receiver) run() error {
 			}
 			if c.Setup.IncRecurse && len(v.lists) > 0 {
 				if c.ReadBatch {
-					v.batchSkip(v.lists[0].End())
+					v.batchSkip()
+					v.batch.freed++
 				}
 				v.done += len(v.lists[0].Files)
 				v.lists[0] = nil
@@ -87,7 +88,7 @@ func (v *receiver) run() error {
 					continue
 				}
 			} else if c.ReadBatch && len(v.lists) > 0 {
-				v.batchSkip(v.lists[0].End())
+				v.batchSkip()
 			}
 			if v.phase++; v.phase > maxPhase {
 				break
@@ -243,7 +244,7 @@ func (v *receiver) file(rq request) error {
 	if v.phase == 2 {
 		return exitcode.New(exitcode.Protocol, "got transfer request in phase 2 [%s]", v.log.Who())
 	}
-	redo := v.failed[rq.ndx]
+	redo := v.failed[rq.ndx] || v.batch.sent[rq.ndx]
 	if !redo && rq.flags&report.ItemIsNew != 0 {
 		v.Stats.Created.Total++
 	}
@@ -256,7 +257,7 @@ func (v *receiver) file(rq request) error {
 			again = " resend of"
 		}
 		v.log.Printf(report.Info, "(Skipping batched update for%s \"%s\")\n", again, name)
-		v.failed[rq.ndx] = true
+		v.batch.sent[rq.ndx] = true
 		return v.drop(f)
 	}
 	if !c.xfers() {
@@ -549,7 +550,7 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 		w.discard()
 	}
 	if c.ReadBatch {
-		v.failed[rq.ndx] = true
+		v.batch.sent[rq.ndx] = true
 	}
 	switch result {
 	case 1:
@@ -560,6 +561,9 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 		v.verifyFailed(f, name, redo, keptIn, hasPartial)
 		if !redo {
 			v.failed[rq.ndx] = true
+			if c.ReadBatch {
+				v.batch.redo[rq.ndx] = true
+			}
 			v.tell(evRedo, rq.ndx)
 		} else if c.Setup.IncRecurse {
 			v.tell(evNoSend, rq.ndx)
@@ -863,6 +867,7 @@ func (r *Receiving) Run() error {
 		ended <- err
 	}()
 	err := g.run()
+	r.batchWants.put(generatorEnded)
 	if err == nil {
 		r.Stats.Deleted = g.deleted
 		g.writeNdx(wire.NdxDone)

@@ -45,8 +45,8 @@ type Receiving struct {
 	total  int
 	events *queue[event]
 
-	gotStats     bool // the sender's numbers have come
-	batchWants   *queue[int32]
+	gotStats     bool          // the sender's numbers have come
+	batchWants   *queue[int32] // to the reader of a batch: see batch.go
 	batchDeleted report.Counts
 
 	xmu sync.Mutex // guards the items of all XattrLists

@@ -58,7 +58,6 @@ type Sender struct {
 	ndxIn    wire.NdxState
 	ndxOut   wire.NdxState
 	tokens   compress.Writer
-	plain    compress.Writer // for files that --skip-compress names
 	search   delta.Searcher
 	window   *delta.Window
 	hash     checksum.FileHash

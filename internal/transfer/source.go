@@ -126,9 +126,6 @@ func (s *Sender) excluded(src *source, name string, isDir, all bool) bool {
 	return all && src.walk != nil && src.walk.Check(n, isDir) == filter.Exclude
 }
 
-// errBadMode is for the impossible mode 0.
-var errBadMode = errors.New("bogus (zero) st_mode")
-
 // linkStat describes a name as the options see it: what a link points to with
 // --copy-links, or where dirlinks says so and that is a directory.
 // rsync 3.5.0 flist.c:link_stat.
@@ -208,10 +205,4 @@ func (s *Sender) statError(src *source, name string, isDir bool, err error) {
 	}
 	s.io.Set(ioGeneral)
 	s.log.Syserr(report.ErrorXfer, err, "link_stat %s failed", s.full(src, name))
-}
-
-// path is a file's name below its source's root.
-func (s *Sender) path(f *flist.File) (src *source, rel string) {
-	src = s.sources[f.Src]
-	return src, src.rel(f.Name())
 }

@@ -9,7 +9,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/zeebo/xxh3"
-	"golang.org/x/crypto/md4" //nolint:staticcheck // the protocol names MD4; it guards against accidents here, not attackers
+	//lint:ignore SA1019 the protocol names MD4; it guards against accidents here, not attackers
+	"golang.org/x/crypto/md4"
 )
 
 // keyed is a reusable hash and the scratch space that keeps it off the heap.

@@ -10,7 +10,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/zeebo/xxh3"
-	"golang.org/x/crypto/md4" //nolint:staticcheck // the protocol names MD4; it guards against accidents here, not attackers
+	//lint:ignore SA1019 the protocol names MD4; it guards against accidents here, not attackers
+	"golang.org/x/crypto/md4"
 )
 
 // FileHash computes the sum of a whole file. It is reusable through Reset and

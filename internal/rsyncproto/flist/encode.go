@@ -32,7 +32,6 @@ type Encoder struct {
 	users     idNames
 	groups    idNames
 	hlinks    map[devIno]int32
-	aclIDs    []byte
 	acls      aclCache
 	xattrs    xattrCache
 	emptySum  []byte
