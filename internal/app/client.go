@@ -38,8 +38,15 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		return err
 	}
 	defer closeLog()
-	sp := session.Params{Opts: o, Env: env, LogLine: line}
+	batch, err := session.OpenBatch(o, &env, p.argv, operands)
+	if err != nil {
+		return err
+	}
+	sp := session.Params{Opts: o, Env: env, LogLine: line, Batch: batch}
 	dest := operands[len(operands)-1]
+	if o.Batch == options.BatchRead {
+		return session.ReadBatch(ctx, sp, dest)
+	}
 	sp.Args = operands[:len(operands)-1]
 	if len(operands) == 1 {
 		sp.Args, dest = operands, ""
