@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"errors"
 	"os"
 
 	"github.com/prsync/prsync/internal/delta"

@@ -11,7 +11,6 @@ import (
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
-	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
 // source is a directory that names of the file list are relative to: what
