@@ -1,0 +1,21 @@
+// Package interop holds prsync against the real rsync. It has tests only.
+//
+// Every case of the matrix is an option set, a protocol version and a way to
+// connect: a local copy, a push or a pull over a remote shell, a push or a pull
+// with a daemon. The same command runs three times over equal trees:
+//
+//	rsync  → rsync      the oracle
+//	prsync → rsync      prsync is the client
+//	rsync  → prsync     prsync is the server (or, in a local copy, absent)
+//
+// and exit code, resulting tree and printed lines have to agree. The trees
+// hold every inode type, hostile names, awkward sizes and times; the
+// destination is an older, damaged copy of the source.
+//
+// Transcripts of old and new rsyncs, recorded with -update, are played back to
+// prsync without any rsync at all.
+//
+// Environment: PRSYNC_BIN names a binary to test in place of a fresh build,
+// PRSYNC_PEER a peer in place of /usr/bin/rsync (an older rsync, say).
+// Flags: -keep DIR leaves trees and commands of the cases in DIR.
+package interop

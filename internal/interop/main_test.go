@@ -1,0 +1,128 @@
+package interop
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	keep   = flag.String("keep", "", "leave the trees and commands of the cases in this `directory`")
+	update = flag.Bool("update", false, "record testdata from real rsyncs")
+)
+
+// Where the two programs are. A peer of any version can be named, to see how
+// the matrix does against it; unnamed it has to be the version we follow.
+var (
+	prsync string
+	peer   = "/usr/bin/rsync"
+)
+
+const peerVersion = "version 3.5."
+
+// lab is where trees are built, on the file system of temporary files.
+var lab string
+
+// dropHost is a remote shell that reaches this machine only: it drops the host
+// and lets a shell parse what is left, as sshd does.
+var dropHost string
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(shellRole); role != "" {
+		os.Exit(playShell(role))
+	}
+	flag.Parse()
+	code, err := setUp(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func setUp(m *testing.M) (int, error) {
+	var err error
+	if lab = *keep; lab != "" {
+		if lab, err = filepath.Abs(lab); err == nil {
+			err = os.MkdirAll(lab, 0o755)
+		}
+	} else if lab, err = os.MkdirTemp(quickDir(), "interop"); err == nil {
+		defer removeTree(lab)
+	}
+	if err != nil {
+		return 1, err
+	}
+	if err := os.Chmod(lab, 0o755); err != nil {
+		return 1, err
+	}
+	dropHost = filepath.Join(lab, "drop-host")
+	if err := os.WriteFile(dropHost, []byte("#!/bin/sh\nshift\neval \"exec $*\"\n"), 0o755); err != nil {
+		return 1, err
+	}
+	if p := os.Getenv("PRSYNC_PEER"); p != "" {
+		peer = p
+	}
+	if prsync = os.Getenv("PRSYNC_BIN"); prsync == "" {
+		prsync = filepath.Join(lab, "prsync")
+		build := exec.Command("go", "build", "-o", prsync, "github.com/prsync/prsync/cmd/prsync")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("building prsync: %w\n%s", err, out)
+		}
+	}
+	return m.Run(), nil
+}
+
+// quickDir is a file system in memory if there is one that has room: the
+// matrix makes some hundred thousand files. TMPDIR overrules it.
+func quickDir() string {
+	const memory, room = "/dev/shm", 1 << 30
+	var st unix.Statfs_t
+	if os.Getenv("TMPDIR") != "" || unix.Statfs(memory, &st) != nil || st.Bavail*uint64(st.Bsize) < room {
+		return ""
+	}
+	return memory
+}
+
+// needPeer skips a test that has nothing to compare with.
+func needPeer(t *testing.T) {
+	t.Helper()
+	said, err := peerSays()
+	if err != nil {
+		t.Skipf("needs the real rsync: %v", err)
+	}
+	if os.Getenv("PRSYNC_PEER") == "" && !strings.Contains(said, peerVersion) {
+		t.Skipf("needs rsync %sx as %s, which says %q", strings.TrimPrefix(peerVersion, "version "), peer, said)
+	}
+}
+
+var peerSays = sync.OnceValues(func() (string, error) {
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	out, err := exec.CommandContext(ctx, peer, "--version").Output()
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first, err
+})
+
+// root reports whether owners and device nodes can be tested.
+func root() bool { return os.Geteuid() == 0 }
+
+// removeTree removes what modes of 0 would keep from being removed.
+func removeTree(dir string) {
+	filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			os.Chmod(name, 0o700)
+		}
+		return nil
+	})
+	os.RemoveAll(dir)
+}

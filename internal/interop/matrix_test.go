@@ -1,0 +1,119 @@
+package interop
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+var building sync.Once
+
+// The protocol versions that peers in use speak.
+var protocols = []int{32, 31, 30, 29, 28, 27}
+
+// TestMatrix holds every scenario against the oracle. The core scenarios run
+// for every protocol; of the others each takes the newest and two older ones,
+// in turn. A short run takes the core with two protocols.
+func TestMatrix(t *testing.T) {
+	needPeer(t)
+	if !root() {
+		t.Log("not root: owners, device nodes and modes without access are left out")
+	}
+	seen := map[string]bool{}
+	for _, s := range slices.Concat(basics, selections, contents, reports) {
+		if seen[s.name] {
+			t.Fatalf("two scenarios are named %s", s.name)
+		}
+		seen[s.name] = true
+		if testing.Short() && !s.core {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			s.skip(t)
+			for i, p := range s.protocols() {
+				t.Run(fmt.Sprint(p), func(t *testing.T) { s.hold(t, p, i == 0) })
+			}
+		})
+	}
+}
+
+func (s *scenario) skip(t *testing.T) {
+	switch {
+	case s.needs&needRoot != 0 && !root():
+		t.Skip("needs root")
+	case s.needs&needAttrs != 0 && !takesAttributes():
+		t.Skip("needs a file system with access control lists and extended attributes")
+	}
+}
+
+// protocols returns the versions a scenario runs with, the newest first.
+func (s *scenario) protocols() []int {
+	able := slices.DeleteFunc(slices.Clone(protocols), func(p int) bool { return p < s.since })
+	if s.core && !testing.Short() {
+		return able
+	}
+	h := fnv.New32a()
+	h.Write([]byte(s.name))
+	old, n := able[1:], int(h.Sum32()%6)
+	some := []int{able[0], old[n%len(old)]}
+	if len(old) > 2 && !testing.Short() {
+		some = append(some, old[(n+2)%len(old)])
+	}
+	return some
+}
+
+// hold runs a scenario in every way with one protocol; with the older ones
+// what is not core leaves out the daemon, whose streams are the same.
+func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
+	all := s.only
+	if all == nil {
+		all = ways
+	}
+	for _, w := range all {
+		daemon := w == daemonPush || w == daemonPull
+		if !newest && (!s.core || testing.Short()) && daemon {
+			continue
+		}
+		t.Run(string(w), func(t *testing.T) {
+			want := s.run(t, w, pair{peer, peer}, protocol)
+			pairs := w.pairs()
+			for _, name := range slices.Sorted(maps.Keys(pairs)) {
+				t.Run(name, func(t *testing.T) {
+					got := s.run(t, w, pairs[name], protocol)
+					s.judge(t, want, got)
+				})
+			}
+		})
+	}
+}
+
+// judge reports how a run differs from the oracle's.
+func (s *scenario) judge(t *testing.T, want, got *result) {
+	t.Helper()
+	var diff []string
+	if got.code != want.code {
+		diff = append(diff, fmt.Sprintf("exit code %d, want %d", got.code, want.code))
+	}
+	if !slices.Contains(s.loose, "stdout") {
+		diff = append(diff, sameLines("stdout", want.stdout, got.stdout)...)
+	}
+	if !slices.Contains(s.loose, "stderr") {
+		diff = append(diff, sameLines("stderr", want.stderr, got.stderr)...)
+	}
+	diff = append(diff, sameLines("log file", want.log, got.log)...)
+	diff = append(diff, want.tree.compare(got.tree)...)
+	if diff == nil {
+		return
+	}
+	const most = 60
+	if len(diff) > most {
+		diff = append(diff[:most:most], fmt.Sprintf("… and %d more", len(diff)-most))
+	}
+	t.Errorf("not as rsync does (-: rsync only, +: prsync only)\n\t%s\nrsync:\n\t%s\nprsync:\n\t%s\nTo keep the trees: go test ./internal/interop -run '%s' -keep DIR",
+		strings.Join(diff, "\n\t"), want.command, got.command, t.Name())
+}

@@ -1,0 +1,98 @@
+package interop
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// What differs from one run of the same rsync to the next, and what stands for
+// it. All other text has to agree.
+var varying = []struct {
+	pattern *regexp.Regexp
+	as      string
+}{
+	{regexp.MustCompile(`^(sent) [\d.,]+[KMGT]? bytes  (received) [\d.,]+[KMGT]? bytes  [\d.,]+[KMGT]? bytes/sec`), "$1 N bytes  $2 N bytes  N bytes/sec"},
+	{regexp.MustCompile(`^(DATE \[PID\] sent) [\d,]+ bytes  received [\d,]+ bytes `), "$1 N bytes  received N bytes "},
+	{regexp.MustCompile(`^(total size is .*  speedup is) [\d.,]+`), "$1 N"},
+	{regexp.MustCompile(`^(Total bytes (?:sent|received)): .*`), "$1: N"},
+	{regexp.MustCompile(`^(File list (?:generation|transfer) time): .*`), "$1: N"},
+	{regexp.MustCompile(`^(Number of .* in this batch): .*`), "$1: N"},
+	// Which file lists have arrived when a line is printed is chance.
+	{regexp.MustCompile(` +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d \(xfr#(\d+), (?:to|ir)-chk=\d+/\d+\)`), " RATE TIME (xfr#$1)"},
+	{regexp.MustCompile(`\b(at) [\w./]+:?\(?\d*\)? ?\[(\w+)=[\w.-]+\]`), "$1 PLACE [$2]"},
+	{regexp.MustCompile(`\b(at) [\w./]+\(\d+\) \[(\w+)\]`), "$1 PLACE [$2]"},
+	{regexp.MustCompile(`\.[A-Za-z0-9]{6}"`), `.XXXXXX"`},
+}
+
+// aboutProgress matches the progress of a file that is not at its end.
+var aboutProgress = regexp.MustCompile(`^ +[\d.,]+[KMGT]? +\d+% +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d *$`)
+
+// logLine is what precedes the text of a line of a log file.
+var logLine = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] `)
+
+// lines returns what a run printed, one entry per line, with what varies
+// replaced. place holds names of the run's own directories.
+func lines(text string, place *strings.Replacer) []string {
+	text = logLine.ReplaceAllString(place.Replace(text), "DATE [PID] ")
+	var out []string
+	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if aboutProgress.MatchString(line) {
+			continue
+		}
+		for _, v := range varying {
+			line = v.pattern.ReplaceAllString(line, v.as)
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// sameLines returns how got differs from want. Messages of several processes
+// mix as they come, so that only the order within these classes is compared:
+// transferred files, and deletions.
+func sameLines(what string, want, got []string) []string {
+	var diff []string
+	missing, extra := minus(want, got), minus(got, want)
+	for _, l := range missing {
+		diff = append(diff, fmt.Sprintf("%s: - %q", what, l))
+	}
+	for _, l := range extra {
+		diff = append(diff, fmt.Sprintf("%s: + %q", what, l))
+	}
+	if diff != nil {
+		return diff
+	}
+	for _, class := range ordered {
+		w, g := pick(class, want), pick(class, got)
+		for i := range w {
+			if w[i] != g[i] {
+				return []string{fmt.Sprintf("%s: order: line %d of those with %q is %q, want %q", what, i+1, class, g[i], w[i])}
+			}
+		}
+	}
+	return nil
+}
+
+// Lines of these forms come in the order of the file list.
+var ordered = []*regexp.Regexp{regexp.MustCompile(`^[<>]f`), regexp.MustCompile(`^\*deleting`)}
+
+func pick(class *regexp.Regexp, all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(l string) bool { return !class.MatchString(l) })
+}
+
+// minus returns the lines of a that b does not have as often.
+func minus(a, b []string) []string {
+	count := map[string]int{}
+	for _, l := range b {
+		count[l]++
+	}
+	var left []string
+	for _, l := range a {
+		if count[l]--; count[l] < 0 {
+			left = append(left, l)
+		}
+	}
+	return left
+}

@@ -1,0 +1,266 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A scenario is an option set over the common trees.
+type scenario struct {
+	name string
+	args string   // options, split at blanks; words have no quotes
+	more []string // options that hold blanks
+	from []string // source arguments, below the source tree; "" (its content) when there are none
+	to   string   // destination, below the run's directory; "to/" when empty, and noDest for none
+	dest func() tree
+	// own gives the run a source of its own, because it is changed or its
+	// access times matter.
+	own bool
+	// files are written into the run's directory first, by name.
+	files map[string]string
+	// prepare does what else the run needs in its directory.
+	prepare func(t *testing.T, dir string)
+	env     []string
+	only    []way // nil is every way
+	core    bool  // run for every protocol and way
+	needs   need
+	since   int // the oldest protocol that can do it; 0 is every one
+	// loose leaves the named outputs ("stdout", "stderr") uncompared.
+	loose []string
+}
+
+const noDest = "-"
+
+type need int
+
+const (
+	needRoot  need = 1 << iota
+	needAttrs      // access control lists and extended attributes
+)
+
+// A way is how the two ends are connected.
+type way string
+
+const (
+	local      way = "local"
+	push       way = "push"
+	pull       way = "pull"
+	daemonPush way = "daemon-push"
+	daemonPull way = "daemon-pull"
+)
+
+var ways = []way{local, push, pull, daemonPush, daemonPull}
+
+// A pair is the programs at the two ends.
+type pair struct{ client, server string }
+
+// pairs returns what is held against the oracle (the peer with itself).
+func (w way) pairs() map[string]pair {
+	if w == local {
+		return map[string]pair{"prsync": {prsync, prsync}}
+	}
+	return map[string]pair{"prsync-client": {prsync, peer}, "prsync-server": {peer, prsync}}
+}
+
+var count atomic.Int64
+
+// A result is all that is compared of a run.
+type result struct {
+	dir            string
+	command        string // to reproduce it with a shell
+	code           int
+	stdout, stderr []string
+	log            []string
+	tree           snapshot
+}
+
+// run runs a scenario once, in a directory of its own beside the source.
+func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
+	t.Helper()
+	dir := filepath.Join(lab, fmt.Sprintf("run-%06d", count.Add(1)))
+	check(t, os.Mkdir(dir, 0o755))
+	if *keep == "" {
+		defer removeTree(dir)
+	}
+	if s.own {
+		source().build(t, filepath.Join(dir, "src"))
+	} else {
+		commonSource(t)
+	}
+	dest := s.dest
+	if dest == nil {
+		dest = older
+	}
+	if d := dest(); d != nil {
+		d.build(t, filepath.Join(dir, "to"))
+	}
+	for name, text := range s.files {
+		check(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	if s.prepare != nil {
+		s.prepare(t, dir)
+	}
+	argv, env := s.command(t, w, p, protocol, dir)
+	start := time.Now()
+	r := execute(t, dir, argv, append(env, s.env...), nil)
+	r.tree = take(t, dir, start)
+	delete(r.tree, "rsyncd.conf")
+	delete(r.tree, "daemon.log")
+	delete(r.tree["."], "mtime")
+	for name, e := range r.tree {
+		if strings.HasSuffix(name, ".log") { // holds dates, and lines that are compared as such
+			delete(e, "content")
+			delete(e, "size")
+			delete(e, "blocks")
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "run.log")); err == nil {
+		r.log = lines(string(text), places(dir))
+	}
+	return r
+}
+
+// commonSource builds, once, the source that runs share.
+func commonSource(t *testing.T) {
+	t.Helper()
+	building.Do(func() {
+		source().build(t, filepath.Join(lab, "S"))
+		check(t, os.Mkdir(filepath.Join(lab, "beside"), 0o755))
+		check(t, os.WriteFile(filepath.Join(lab, "beside", "file"), []byte("beside\n"), 0o644))
+	})
+}
+
+// command returns the argument vector and environment of a run.
+func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string) (argv, env []string) {
+	t.Helper()
+	src := "../S/"
+	if s.own {
+		src = "src/"
+	}
+	to := s.to
+	if to == "" {
+		to = "to/"
+	}
+	argv = append([]string{p.client}, strings.Fields(s.args)...)
+	argv = append(argv, s.more...)
+	if protocol != 0 {
+		argv = append(argv, fmt.Sprintf("--protocol=%d", protocol))
+	}
+	switch w {
+	case push:
+		to = "peer:" + to
+	case pull:
+		src = "peer:" + src
+	case daemonPush:
+		to = "rsync://peer/run/" + to
+	case daemonPull:
+		if src = "rsync://peer/src/"; s.own {
+			src = "rsync://peer/run/src/"
+		}
+	}
+	switch w {
+	case push, pull:
+		argv = append(argv, "-e", dropHost, "--rsync-path="+p.server)
+	case daemonPush, daemonPull:
+		conf := filepath.Join(dir, "rsyncd.conf")
+		check(t, os.WriteFile(conf, []byte(daemonConf(dir)), 0o644))
+		env = append(env, "RSYNC_CONNECT_PROG="+p.server+" --daemon --config="+conf)
+	}
+	from := s.from
+	if from == nil {
+		from = []string{""}
+	}
+	for _, f := range from {
+		argv = append(argv, src+f)
+	}
+	if s.to != noDest {
+		argv = append(argv, to)
+	}
+	return argv, env
+}
+
+func daemonConf(dir string) string {
+	ids := ""
+	if root() {
+		ids = "uid = 0\ngid = 0\n"
+	}
+	return ids + `use chroot = no
+munge symlinks = no
+read only = no
+log file = ` + dir + `/daemon.log
+[src]
+path = ` + lab + `/S
+[run]
+path = ` + dir + "\n"
+}
+
+// patience is how long one run may take before it counts as hung.
+const patience = 40 * time.Second
+
+// execute runs a command in dir and returns what it said. The command and all
+// that it started are gone afterwards.
+func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result {
+	t.Helper()
+	base := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + dir, "LC_ALL=C", "TZ=UTC", "USER=tester"}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, append(base, env...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 3 * time.Second
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	r := &result{dir: dir, command: shellLine(dir, argv, env), code: cmd.ProcessState.ExitCode()}
+	r.stdout, r.stderr = lines(out.String(), places(dir)), lines(errs.String(), places(dir))
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		r.stderr = append(r.stderr, fmt.Sprintf("HUNG: killed after %v", patience))
+	case err != nil && !errors.As(err, &exit):
+		r.stderr = append(r.stderr, "RUN: "+err.Error())
+	}
+	return r
+}
+
+// places takes the names of a run's own directories and of the programs out of
+// what was printed.
+func places(dir string) *strings.Replacer {
+	return strings.NewReplacer(dir, "RUNDIR", filepath.Base(dir), "RUN", lab, "LAB", peer, "RSYNC", prsync, "RSYNC")
+}
+
+// shellLine is a command as a shell takes it.
+func shellLine(dir string, argv, env []string) string {
+	var b strings.Builder
+	b.WriteString("cd " + quote(dir) + " &&")
+	for _, e := range env {
+		k, v, _ := strings.Cut(e, "=")
+		b.WriteString(" " + k + "=" + quote(v))
+	}
+	for _, a := range argv {
+		b.WriteString(" " + quote(a))
+	}
+	return b.String()
+}
+
+func quote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,+@", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
