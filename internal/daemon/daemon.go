@@ -56,6 +56,11 @@ type Config struct {
 	// Argv is the command line that reaches Run again in a new process:
 	// argv[0] and arguments, --daemon among them.
 	Argv []string
+	// Program is the file to run with Argv; "" is this program's own.
+	Program string
+	// Listeners are sockets that accept connections already (those that
+	// systemd hands over); without any, the address and port are bound.
+	Listeners []net.Listener
 	// Stdin and Stdout carry the connection when it is not a listener's;
 	// nil is the process's own.
 	Stdin, Stdout *os.File

@@ -59,9 +59,11 @@ func (d *daemon) listen(ctx context.Context, ready func([]net.Addr)) error {
 			port = p
 		}
 	}
-	listeners, err := d.bind(ctx, g, port)
-	if err != nil {
-		return err
+	listeners := d.Listeners
+	if len(listeners) == 0 {
+		if listeners, err = d.bind(ctx, g, port); err != nil {
+			return err
+		}
 	}
 	d.log.Printf("rsyncd version %s starting, listening on port %d", d.Version, port)
 	if ready != nil {
@@ -171,7 +173,7 @@ func (d *daemon) acceptOn(ctx context.Context, l net.Listener) {
 	for ctx.Err() == nil {
 		conn, err := l.Accept()
 		if err == nil {
-			err = d.spawn(conn.(*net.TCPConn))
+			err = d.spawn(conn)
 		}
 		if err == nil || ctx.Err() != nil {
 			continue
@@ -185,9 +187,13 @@ func (d *daemon) acceptOn(ctx context.Context, l net.Listener) {
 }
 
 // spawn gives a connection to a new process.
-func (d *daemon) spawn(conn *net.TCPConn) error {
+func (d *daemon) spawn(conn net.Conn) error {
 	defer conn.Close()
-	f, err := conn.File()
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return fmt.Errorf("a connection from %v is not TCP", conn.RemoteAddr())
+	}
+	f, err := tcp.File()
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,9 @@ func Stage(env []string) bool {
 // self returns a command that runs this program again as a stage.
 func (d *daemon) self(stage string, extra *os.File) *exec.Cmd {
 	path := "/proc/self/exe"
-	if _, err := os.Stat(path); err != nil {
+	if d.Program != "" {
+		path = d.Program
+	} else if _, err := os.Stat(path); err != nil {
 		if path, err = os.Executable(); err != nil {
 			path = d.Argv[0]
 		}

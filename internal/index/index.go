@@ -41,6 +41,10 @@ type Config struct {
 	Workers int
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+	// Hide tells of a path, with the mode, user and group of stat(2), whether
+	// the index must not know it, nor what is below it; nil hides nothing. One
+	// goroutine at a time calls it.
+	Hide func(path string, dir bool, mode, uid, gid uint32) bool
 	// Watch tunes Index.Watch.
 	Watch WatchConfig
 

@@ -128,6 +128,7 @@ func (s *scan) run(paths []string) (*Generation, error) {
 		return nil, err
 	}
 	defer s.tree.close()
+	s.tree.hide = s.x.cfg.Hide
 	if s.learned, err = readLearned(s.x.root); err != nil {
 		return nil, err
 	}

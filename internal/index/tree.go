@@ -22,6 +22,7 @@ type tree struct {
 	// without is a directory that is left out: the state directory, should it
 	// lie in the tree.
 	withoutDev, withoutIno uint64
+	hide                   func(path string, dir bool, mode, uid, gid uint32) bool // may be nil
 }
 
 func openTree(dir, without string) (*tree, error) {
@@ -91,6 +92,25 @@ func (t *tree) stat(name string, st *unix.Stat_t) error {
 	}
 	defer unix.Close(fd)
 	return unix.Fstat(fd, st)
+}
+
+// hidden asks hide about what is at a path.
+func (t *tree) hidden(path string, st *unix.Stat_t) bool {
+	return t.hide != nil && t.hide(path, isDir(st), st.Mode, st.Uid, st.Gid)
+}
+
+// hiddenAbove tells whether a directory above the path is hidden.
+func (t *tree) hiddenAbove(path string) bool {
+	if t.hide == nil {
+		return false
+	}
+	for i := range len(path) {
+		var st unix.Stat_t
+		if path[i] == '/' && (t.stat(path[:i], &st) != nil || t.hidden(path[:i], &st)) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxDepth bounds the nesting of directories, each of which is held open
@@ -171,9 +191,16 @@ func (w *walker) dir(fd, depth int) error {
 		w.note(string(w.path), fmt.Errorf("nested deeper than %d directories", maxDepth))
 		return nil
 	}
-	if w.withoutIno != 0 {
+	if w.withoutIno != 0 || w.hide != nil {
 		var st unix.Stat_t
-		if unix.Fstat(fd, &st) == nil && st.Ino == w.withoutIno && st.Dev == w.withoutDev {
+		if err := unix.Fstat(fd, &st); err != nil {
+			w.unreadable(err)
+			return nil
+		}
+		if w.withoutIno != 0 && st.Ino == w.withoutIno && st.Dev == w.withoutDev {
+			return nil
+		}
+		if n := len(w.path); n > 0 && w.hidden(string(w.path[:n-1]), &st) {
 			return nil
 		}
 	}
@@ -285,7 +312,10 @@ func (w *walker) look(fd int, name string, kind byte) (dirent, bool) {
 	if isDir(&st) {
 		return dirent{name: name, dir: true}, true
 	}
-	return dirent{name: name, st: statOf(&st)}, isRegular(&st)
+	if !isRegular(&st) || w.hidden(string(w.path)+name, &st) {
+		return dirent{}, false
+	}
+	return dirent{name: name, st: statOf(&st)}, true
 }
 
 // revisit is walk for some paths only: files, or directories with all below.
@@ -321,7 +351,7 @@ func (t *tree) revisit(ctx context.Context, paths []string, file func([]byte, *S
 				if !errors.Is(err, fs.ErrNotExist) && err != unix.ELOOP && err != unix.ENOTDIR {
 					note(p, err)
 				}
-			} else if isDir(&st) || isRegular(&st) {
+			} else if (isDir(&st) || isRegular(&st)) && !t.hiddenAbove(p) && !t.hidden(p, &st) {
 				found = append(found, dirent{name: p, dir: isDir(&st), st: statOf(&st)})
 			}
 		}
