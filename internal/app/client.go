@@ -1,18 +1,31 @@
 package app
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
 
+	"github.com/prsync/prsync/internal/client"
+	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
+	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/session"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // client runs a transfer for the user.
 func (p *program) client(ctx context.Context, o *options.Options, operands []string) error {
-	err := p.transfer(ctx, o, operands)
+	role := "client"
+	err := p.transfer(ctx, o, operands, &role)
 	if err == nil {
 		return nil
 	}
@@ -24,11 +37,16 @@ func (p *program) client(ctx context.Context, o *options.Options, operands []str
 	if errors.As(err, &peer) {
 		return err
 	}
-	p.exitLine(err, "sender")
+	p.exitLine(err, role)
 	return err
 }
 
-func (p *program) transfer(ctx context.Context, o *options.Options, operands []string) error {
+// transfer connects to the other side and runs ours.
+func (p *program) transfer(ctx context.Context, o *options.Options, operands []string, role *string) error {
+	plan, err := client.PlanOperands(o, operands)
+	if err != nil {
+		return err
+	}
 	env, err := p.sessionEnv()
 	if err != nil {
 		return err
@@ -38,18 +56,88 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		return err
 	}
 	defer closeLog()
-	batch, err := session.OpenBatch(o, &env, p.argv, operands)
+	sp := session.Params{Opts: o, Env: env, LogLine: line, Sender: plan.AmSender, Args: plan.Sources}
+	*role = "sender"
+	if plan.Kind == client.KindLocal {
+		return session.RunLocal(ctx, sp, plan.Dest)
+	}
+	if !plan.AmSender {
+		*role = "Receiver"
+		sp.Args = []string{plan.Dest}
+	}
+	cenv := p.clientEnv(o)
+	var conn *client.Conn
+	if plan.Kind == client.KindShell {
+		conn, err = client.RemoteShell(ctx, o, plan.Host, plan.RemotePaths(), plan.AmSender, cenv)
+	} else {
+		var listed bool
+		say := func(text string) { fmt.Fprintln(p.stdout, strings.TrimSuffix(printable(text, o.EightBit), "\n")) }
+		conn, listed, err = client.Daemon(ctx, o, plan.Spec, plan.RemotePaths(), plan.AmSender, cenv, say)
+		if listed && err == nil {
+			return nil
+		}
+	}
 	if err != nil {
 		return err
 	}
-	sp := session.Params{Opts: o, Env: env, LogLine: line, Batch: batch}
-	dest := operands[len(operands)-1]
-	if o.Batch == options.BatchRead {
-		return session.ReadBatch(ctx, sp, dest)
+	defer conn.Close()
+	sp.In, sp.Out = conn.In, session.Limit(conn.Out, o.Bwlimit)
+	sp.Remote, sp.Protocol = conn.Remote, conn.Protocol
+	sp.Close = func() { conn.Close() }
+	sp.Wait = func() int {
+		conn.Out.Close()
+		status, _ := conn.Wait()
+		return status
 	}
-	sp.Args = operands[:len(operands)-1]
-	if len(operands) == 1 {
-		sp.Args, dest = operands, ""
+	if !plan.AmSender && !o.TrustSenderArgs {
+		sp.Implied = filter.NewImplied(filter.ImpliedConfig{Relative: o.Relative, Recurse: o.Recurse, Dirs: o.Dirs || o.Recurse})
+		for _, s := range plan.Sources {
+			if o.FilesFrom == "" {
+				sp.Implied.Add(s, plan.Kind == client.KindDaemon)
+			}
+		}
 	}
-	return session.RunLocal(ctx, sp, dest)
+	err = session.Run(ctx, sp)
+	if err != nil && exitcode.Of(err, exitcode.StreamIO) == exitcode.StreamIO {
+		// The remote shell's own status says more than a lost connection.
+		conn.Close()
+		if status, _ := conn.Wait(); status > int(exitcode.StreamIO) {
+			fmt.Fprintln(p.stderr, err)
+			return exitcode.Silent(exitcode.Code(status))
+		}
+	}
+	return err
+}
+
+// printable makes control characters of another host's text harmless.
+func printable(s string, eightBit bool) string { return report.Escape(s, eightBit) }
+
+func (p *program) clientEnv(o *options.Options) client.Env {
+	trace := func(line string) { fmt.Fprintln(p.stdout, line) }
+	return client.Env{
+		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: readPassword,
+		OpenFile: func(name string) (io.ReadCloser, error) {
+			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks, ConfineRoot: o.ConfineRoot})
+		},
+		SetSockopts: func(c syscall.RawConn, words string) []error { return daemon.SetSocketOptions(c, words) },
+		Trace:       trace,
+		Warn:        func(line string) { fmt.Fprintln(p.stderr, line) },
+	}
+}
+
+// readPassword asks on the terminal, whatever standard input is.
+func readPassword(prompt string) (string, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	if term.IsTerminal(int(tty.Fd())) {
+		b, err := term.ReadPassword(int(tty.Fd()))
+		fmt.Fprintln(tty)
+		return string(b), err
+	}
+	s, err := bufio.NewReader(tty).ReadString('\n')
+	return strings.TrimRight(s, "\r\n"), err
 }

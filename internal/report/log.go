@@ -277,6 +277,14 @@ func escape(b *strings.Builder, text string, all, c1 bool) {
 	}
 }
 
+// Escape returns text as it is printed: control characters, and without
+// eightBit all that is not printable ASCII, as \#ooo.
+func Escape(text string, eightBit bool) string {
+	var b strings.Builder
+	escape(&b, text, !eightBit, false)
+	return b.String()
+}
+
 // EscapeLog returns text as it stands in a log file: C0 and C1 control
 // characters escaped, a trailing newline kept.
 func EscapeLog(text string) string {
