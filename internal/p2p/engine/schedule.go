@@ -18,6 +18,7 @@ import (
 const (
 	stepInterval   = 100 * time.Millisecond
 	firstAnnounce  = 500 * time.Millisecond // how long to wait for the first list of peers
+	settleTime     = time.Second
 	spareBackoff   = 300 * time.Millisecond
 	ownBackoff     = time.Second // after the origin refused a piece of ours
 	mustAfter      = 3 * time.Second
@@ -32,9 +33,9 @@ const (
 // plan is what the pack's loop knows; guarded by pack.mu.
 type plan struct {
 	began    time.Time
-	stale    bool   // wants have changed
-	avail    []bool // some connected peer has the piece
-	mine     []bool // by content.Owner
+	wantAt   time.Time // when the last want came
+	avail    []bool    // some connected peer has the piece
+	mine     []bool    // by content.Owner
 	ids      []string
 	lost     []int // pieces to tell the library about
 	cursor   int
@@ -325,7 +326,9 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 		p.plan.cursor = (own + run) % n
 		return job{own, run, origin.ClaimOwn}, true
 	}
-	if now.Before(p.plan.spareAt) {
+	// While wants still come in, here and most likely at the others, nobody
+	// knows yet who will not fetch a share.
+	if now.Before(p.plan.spareAt) || now.Sub(p.plan.wantAt) < settleTime {
 		return job{}, false
 	}
 	if i := p.chooseSpare(now); i >= 0 {

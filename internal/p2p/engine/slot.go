@@ -204,7 +204,7 @@ func (p *pack) attach(entry int, w *want) {
 		}
 	}
 	p.progress = time.Now()
-	p.plan.stale = true
+	p.plan.wantAt = p.progress
 	if ev.Bytes[byLocal] > 0 {
 		p.e.totals.bytes[byLocal].Add(ev.Bytes[byLocal])
 		s.tell(ev)
@@ -335,7 +335,6 @@ func (p *pack) drop(w *want, err error) {
 			p.lose(i)
 		}
 	}
-	p.plan.stale = true
 	p.mu.Unlock()
 	s.close()
 	p.poke()
