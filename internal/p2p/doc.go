@@ -9,9 +9,9 @@
 // BitTorrent library costs a fall-back to the plain protocol and never the
 // transfer; several transfers and the volunteer's host share one engine; and
 // plain rsync runs pay nothing for a library that costs 3 ms and 10 MB to
-// load. So neither this package nor p2p/ipc or p2p/origin imports
-// anacrolix/torrent; p2p/engine alone does, and only the engine's program
-// imports p2p/engine.
+// load. So neither this package nor p2p/ipc or p2p/origin imports more of
+// anacrolix/torrent than the bencode package that content needs; p2p/engine
+// does, and only the engine's program imports p2p/engine.
 //
 // p2p/origin is the other end of the engine's HTTP ranges, run by the central
 // host.

@@ -19,14 +19,11 @@ import (
 const mb = 1 << 20
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// The library's own, started when it is loaded.
-		goleak.IgnoreTopFunction("github.com/anacrolix/torrent.init.0.func1"),
-		goleak.IgnoreAnyFunction("github.com/anacrolix/torrent/metainfo.init"),
-	)
+	goleak.VerifyTestMain(m)
 }
 
 func TestSwarmSharesOneCopy(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(1, 12*mb, 300_000, 5_000, 700, 4*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 16 * mb}, b)
 	var peers []*peer
@@ -60,6 +57,7 @@ func TestSwarmSharesOneCopy(t *testing.T) {
 // A client that wants one small content of a pack gets the pieces it needs,
 // and later its neighbours without their common piece.
 func TestPartialMirror(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(2, 40_000, 50_000, 60_000, 2*mb, 90_000)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	p := newPeer(t, Config{})
@@ -93,6 +91,7 @@ func TestPartialMirror(t *testing.T) {
 // What the client has is verified and not fetched; what it wrongly claims to
 // have is fetched.
 func TestHave(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(4, 4*mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	begin := bytes.Clone(b.Content(0))
@@ -112,6 +111,7 @@ func TestHave(t *testing.T) {
 }
 
 func TestCorruptPeerIsBannedAndReported(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(5, 6*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 4 * mb}, b)
 	liar := newPeer(t, Config{})
@@ -164,6 +164,7 @@ func (l lies) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func TestDeadOriginAfterOneCopy(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(6, 5*mb, 100_000, 200_000)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	first := newPeer(t, Config{})
@@ -177,6 +178,7 @@ func TestDeadOriginAfterOneCopy(t *testing.T) {
 }
 
 func TestDeadTracker(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(7, 3*mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	h.TrackerDead.Store(true)
@@ -189,6 +191,7 @@ func TestDeadTracker(t *testing.T) {
 }
 
 func TestPeerThatDies(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(8, 8*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 4 * mb}, b)
 	var peers []*peer
@@ -212,6 +215,7 @@ func TestPeerThatDies(t *testing.T) {
 
 // A stalled want fails and tells what is right in the file.
 func TestStallKeepsWhatIsValid(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(9, 8*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 4 * mb}, b)
 	p := newPeer(t, Config{Stall: time.Second})
@@ -241,6 +245,7 @@ func TestStallKeepsWhatIsValid(t *testing.T) {
 }
 
 func TestUnknownContent(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(10, 100_000)
 	other := swarmtest.NewBlob(11, 100_000)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
@@ -255,6 +260,7 @@ func TestUnknownContent(t *testing.T) {
 // A host whose file has changed since it was indexed must not be asked for
 // ever.
 func TestOriginThatLies(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(12, mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	b.Bytes[1000] ^= 1
@@ -268,6 +274,7 @@ func TestOriginThatLies(t *testing.T) {
 
 // A finished file that is written to is not passed on.
 func TestChangedFileIsNotServed(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(13, 2*mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
 	first := newPeer(t, Config{})
@@ -287,6 +294,7 @@ func TestChangedFileIsNotServed(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	b := swarmtest.NewBlob(14, 4*mb, 4*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 2 * mb}, b)
 	p := newPeer(t, Config{})
