@@ -260,9 +260,12 @@ func (s *side) streamError(err error) error {
 	}
 	s.mu.Unlock()
 	var e *exitcode.Error
+	var bad *wire.ProtocolError
 	switch {
 	case errors.As(err, &e):
 		return err
+	case errors.As(err, &bad):
+		return exitcode.New(exitcode.Protocol, "%s [%s]", bad.Text, s.who())
 	case errors.Is(err, context.Canceled):
 		return exitcode.Silent(exitcode.Signal)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):

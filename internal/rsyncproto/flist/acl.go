@@ -190,6 +190,9 @@ func (d *Decoder) ace() meta.Ace {
 // MapACLs maps the ids of all ACLs received so far, once the id lists are
 // known. rsync 3.5.0 acls.c:match_acl_ids.
 func (d *Decoder) MapACLs() {
+	if d.pol.UserID == nil || d.pol.GroupID == nil {
+		return
+	}
 	for _, t := range [][]*meta.ACL{d.acls.access, d.acls.def} {
 		for _, a := range t {
 			for i := range a.Named {

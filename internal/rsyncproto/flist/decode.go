@@ -133,8 +133,9 @@ func (d *Decoder) alloc() *File {
 	return f
 }
 
-// name reads the part of the entry that names it.
-func (d *Decoder) name(x uint32) string {
+// name reads the part of the entry that names it. shared is how many bytes it
+// takes over from the name before it.
+func (d *Decoder) name(x uint32) (name string, shared int) {
 	l1, l2 := 0, 0
 	if x&xmitSameName != 0 {
 		l1 = int(d.r.Byte())
@@ -145,8 +146,8 @@ func (d *Decoder) name(x uint32) string {
 		l2 = int(d.r.Byte())
 	}
 	if l2 < 0 || l2 >= MaxPath-l1 || l1 > len(d.lastName) {
-		d.fail(exitcode.FileIO, "overflow: xflags=0x%x l1=%d l2=%d lastname=%s [%s]", x, l1, l2, d.lastName, d.pol.Who)
-		return "."
+		d.fail(exitcode.Malloc, "overflow: xflags=0x%x l1=%d l2=%d lastname=%s [%s]", x, l1, l2, d.lastName, d.pol.Who)
+		return ".", 0
 	}
 	if d.nameBuf == nil {
 		d.nameBuf = make([]byte, MaxPath)
@@ -161,7 +162,7 @@ func (d *Decoder) name(x uint32) string {
 		}
 	}
 	d.lastName = string(b)
-	return d.lastName
+	return d.lastName, l1
 }
 
 // entry reads one entry. rsync 3.5.0 flist.c:recv_file_entry.
@@ -169,11 +170,11 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	p, r := &d.p, d.r
 	f := d.alloc()
 	f.Seq = l.Start + int32(len(l.Files))
-	name := d.name(x)
+	name, shared := d.name(x)
 	if r.Err() != nil {
 		return f
 	}
-	wireLen := len(name)
+	wireName := name
 	if d.pol.Name != nil {
 		conv, err := d.pol.Name(name)
 		if err != nil {
@@ -189,7 +190,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		}
 		name = clean
 	}
-	if d.pol.Sanitize {
+	if d.pol.Sanitize && name != "" {
 		name = Sanitize(name, 0, false)
 	}
 	dir, base := Split(name)
@@ -220,9 +221,15 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	}
 	if first != nil {
 		size, d.mtime, nsec, d.mode = first.Size, first.Mtime, first.Nsec, first.Mode
-		if first.X != nil {
+		if p.Atimes && !first.IsDir() && first.X != nil {
 			d.atime = first.X.Atime
+		}
+		// Only a device moves the major number that later entries share.
+		if p.Devices && first.IsDevice() && first.X != nil {
 			d.rdevMajor, d.rdevMinor = first.X.Major, first.X.Minor
+		}
+		if p.Crtimes && first.X != nil {
+			f.Ext().Crtime = first.X.Crtime
 		}
 		d.uid, d.gid, d.skipGroup = first.UID, first.GID, first.Flags&SkipGroup != 0
 	} else {
@@ -307,7 +314,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	}
 	f.Depth = DepthOf(name)
 	if isDir {
-		d.dirFlags(f, name, x, wireLen)
+		d.dirFlags(f, name, x, wireName, shared)
 	}
 
 	if p.HardLinks && !isDir && (x&xmitHlinked != 0 || p.Protocol < 28 && isReg) {
@@ -407,7 +414,7 @@ func (d *Decoder) device(x uint32, f *File, mode uint32) {
 }
 
 // dirFlags tells which directories are swept by --delete.
-func (d *Decoder) dirFlags(f *File, name string, x uint32, wireLen int) {
+func (d *Decoder) dirFlags(f *File, name string, x uint32, wireName string, shared int) {
 	implied := d.pol.ImpliedParent != nil && d.pol.ImpliedParent(name)
 	if d.p.Protocol >= 30 {
 		if implied {
@@ -430,15 +437,17 @@ func (d *Decoder) dirFlags(f *File, name string, x uint32, wireLen int) {
 		f.Flags |= ImpliedDir
 	case x&xmitTopDir != 0:
 		d.inDelHier = d.pol.Recurse
-		d.delHierLen = wireLen
+		d.delHierLen = len(wireName)
 		if f.Depth == 0 {
 			d.delHierLen = 0
-		} else if d.p.Relative && wireLen > 2 && strings.HasSuffix(d.lastName, "/.") {
+		} else if d.p.Relative && len(wireName) > 2 && strings.HasSuffix(wireName, "/.") {
 			d.delHierLen -= 2
 		}
 		f.Flags |= TopDir | ContentDir
 	case d.inDelHier:
-		if !d.p.Relative || d.delHierLen == 0 || len(d.lastName) > d.delHierLen && d.lastName[d.delHierLen] == '/' {
+		// Only what shares the named directory's whole path lies in it.
+		if !d.p.Relative || d.delHierLen == 0 ||
+			shared >= d.delHierLen && len(wireName) > d.delHierLen && wireName[d.delHierLen] == '/' {
 			f.Flags |= ContentDir
 		} else {
 			d.inDelHier = false
@@ -449,7 +458,7 @@ func (d *Decoder) dirFlags(f *File, name string, x uint32, wireLen int) {
 func (d *Decoder) link(f *File) {
 	n := int(d.r.Varint30())
 	if n < 0 || n >= MaxPath {
-		d.fail(exitcode.FileIO, "overflow: linkname_len=%d", n)
+		d.fail(exitcode.Malloc, "overflow: linkname_len=%d", n)
 		return
 	}
 	target := string(d.r.Bytes(n))
@@ -471,7 +480,9 @@ func (d *Decoder) hlink(f *File, x uint32, to int32) {
 	if d.p.Protocol >= 30 {
 		if x&xmitHlinkFirst != 0 {
 			to = f.Seq
-			f.Flags |= LinkFirst
+			if !f.IsDir() {
+				f.Flags |= LinkFirst
+			}
 		}
 		f.Ext().Group = to
 		return

@@ -38,6 +38,9 @@ type Encoder struct {
 	TotalSize int64 // of regular files and symbolic links
 }
 
+// noExtra stands for what an entry without Extra has.
+var noExtra Extra
+
 type devIno struct{ dev, ino uint64 }
 
 // idNames are the ids of one kind sent so far, in order.
@@ -83,6 +86,10 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 	isDir := fmtType == unix.S_IFDIR
 	isDev, isSpecial := IsDevice(f.Mode), IsSpecial(f.Mode)
 	first := e.lastName == ""
+	ext := f.X
+	if ext == nil {
+		ext = &noExtra
+	}
 
 	var x uint32
 	if isDir {
@@ -111,7 +118,7 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 	sendRdev := false
 	if p.Devices && isDev {
 		sendRdev = true
-		major, minor = f.X.Major, f.X.Minor
+		major, minor = ext.Major, ext.Minor
 		rdev := unix.Mkdev(major, minor)
 		if p.Protocol < 28 {
 			if rdev == e.rdev {
@@ -174,13 +181,13 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 		x |= xmitModNsec
 	}
 	if p.Atimes && !isDir {
-		if f.X.Atime == e.atime {
+		if ext.Atime == e.atime {
 			x |= xmitSameAtime
 		} else {
-			e.atime = f.X.Atime
+			e.atime = ext.Atime
 		}
 	}
-	if p.Crtimes && f.X.Crtime == f.Mtime {
+	if p.Crtimes && ext.Crtime == f.Mtime {
 		x |= xmitCrtimeIsMtime
 	}
 
@@ -188,7 +195,7 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 	linked := f.Flags&Linked != 0
 	if linked {
 		if p.Protocol >= 30 {
-			key := devIno{f.X.Dev, f.X.Ino}
+			key := devIno{ext.Dev, ext.Ino}
 			if e.hlinks == nil {
 				e.hlinks = map[devIno]int32{}
 			}
@@ -198,16 +205,16 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 				e.hlinks[key] = f.Seq
 				x |= xmitHlinkFirst
 			}
-		} else if f.X.Dev == e.dev {
+		} else if ext.Dev == e.dev {
 			if p.Protocol >= 28 {
 				x |= xmitSameDevPre30
 			}
 		} else {
-			e.dev = f.X.Dev
+			e.dev = ext.Dev
 		}
 		x |= xmitHlinked
 	}
-	if p.ContentIDs && f.X != nil && f.X.ContentID != nil {
+	if p.ContentIDs && ext.ContentID != nil {
 		x |= xmitContentID
 	}
 
@@ -285,13 +292,13 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 		b = wire.AppendVarint(b, int32(f.Nsec))
 	}
 	if p.Crtimes && x&xmitCrtimeIsMtime == 0 {
-		b = wire.AppendVarlong(b, f.X.Crtime, 4)
+		b = wire.AppendVarlong(b, ext.Crtime, 4)
 	}
 	if x&xmitSameMode == 0 {
 		b = wire.AppendInt(b, int32(f.Mode))
 	}
 	if p.Atimes && !isDir && x&xmitSameAtime == 0 {
-		b = wire.AppendVarlong(b, f.X.Atime, 4)
+		b = wire.AppendVarlong(b, ext.Atime, 4)
 	}
 	if p.UID && x&xmitSameUID == 0 {
 		b = e.varint30(b, int32(f.UID))
@@ -325,16 +332,16 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 			}
 		}
 	}
-	if link != "" {
+	if p.Links && fmtType == unix.S_IFLNK {
 		b = e.varint30(b, int32(len(link)))
 		b = append(b, link...)
 	}
 	if linked && p.Protocol < 30 {
 		// The device number is sent one higher, so that it is never 0.
 		if x&xmitSameDevPre30 == 0 || p.Protocol < 28 {
-			b = wire.AppendLong(b, int64(f.X.Dev)+1)
+			b = wire.AppendLong(b, int64(ext.Dev)+1)
 		}
-		b = wire.AppendLong(b, int64(f.X.Ino))
+		b = wire.AppendLong(b, int64(ext.Ino))
 	}
 	if p.Checksum && (fmtType == unix.S_IFREG || p.Protocol < 28) {
 		if sum := f.Sum(); fmtType == unix.S_IFREG && len(sum) == p.SumLen {
@@ -344,7 +351,7 @@ func (e *Encoder) Entry(f *File, name, link string, listStart int32) {
 		}
 	}
 	if x&xmitContentID != 0 {
-		b = append(b, f.X.ContentID[:]...)
+		b = append(b, ext.ContentID[:]...)
 	}
 	e.put(b)
 }
@@ -394,8 +401,8 @@ func (e *Encoder) End(ioError int32) (sent bool) {
 // recursion. rsync 3.5.0 uidlist.c:send_id_lists.
 func (e *Encoder) IDLists() {
 	one := func(n *idNames, lookup func(uint32) string) {
-		for i, id := range n.order {
-			if id != 0 && n.names[i] != "" {
+		for i := len(n.order) - 1; i >= 0; i-- { // latest first, as rsync
+			if id := n.order[i]; id != 0 && n.names[i] != "" {
 				e.idName(id, n.names[i])
 			}
 		}

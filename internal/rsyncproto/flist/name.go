@@ -5,7 +5,8 @@ import (
 )
 
 // CleanName removes empty and "." components and trailing slashes; an empty
-// result becomes ".". It reports false if a ".." component is left.
+// result becomes ".", and "/." stays. It reports false if a ".." component is
+// left.
 // rsync 3.5.0 util1.c:clean_fname.
 func CleanName(name string) (clean string, ok bool) {
 	if isClean(name) {
@@ -26,6 +27,8 @@ func CleanName(name string) (clean string, ok bool) {
 	}
 	clean = strings.Join(keep, "/")
 	switch {
+	case abs && clean == "" && parts[len(parts)-1] == ".":
+		clean = "/." // the root's contents
 	case abs:
 		clean = "/" + clean
 	case clean == "":

@@ -30,6 +30,9 @@ type XattrItem struct {
 	Num   int32
 	// Wanted marks an abbreviated value that is to be sent.
 	Wanted bool
+	// Asked marks one that was asked for: a sender refuses to hear of it
+	// again, and its value serves every entry that shares the list.
+	Asked bool
 }
 
 // Abbreviated reports whether the value is known by its sum only.
@@ -71,6 +74,9 @@ func NewXattrList(xs []meta.Xattr) *XattrList {
 // and returns the list that stands for it: the same one for equal attributes.
 // Long values are dropped from memory. rsync 3.5.0 xattrs.c:send_xattr.
 func (e *Encoder) Xattrs(l *XattrList) *XattrList {
+	if l == nil {
+		l = &XattrList{}
+	}
 	if e.xattrs.at == nil {
 		e.xattrs.at = map[string]int32{}
 	}
@@ -196,7 +202,7 @@ func (l *XattrList) Differ(have *XattrList, mark bool) bool {
 		}
 		if !same {
 			differ = true
-			if mark && t.Abbreviated() {
+			if mark && t.Abbreviated() && !t.Asked {
 				t.Wanted = true
 			}
 		}
@@ -217,6 +223,7 @@ func WriteXattrRequest(w *wire.Writer, l *XattrList) {
 			if it := &l.Items[i]; it.Wanted && it.Value == nil {
 				w.Varint(it.Num - prior)
 				prior = it.Num
+				it.Wanted, it.Asked = false, true
 			}
 		}
 	}
@@ -261,6 +268,7 @@ func ReadXattrValues(r *wire.Reader, l *XattrList, who, name string) {
 
 func eachXattrNum(r *wire.Reader, l *XattrList, who, name string, do func(*XattrItem)) {
 	num := int32(0)
+	var byNum map[int32]*XattrItem // those not named yet
 	for {
 		rel := r.Varint()
 		if rel == 0 || r.Err() != nil {
@@ -271,15 +279,17 @@ func eachXattrNum(r *wire.Reader, l *XattrList, who, name string, do func(*Xattr
 			return
 		}
 		num += rel
-		var found *XattrItem
-		if l != nil {
-			for i := range l.Items {
-				if l.Items[i].Num == num {
-					found = &l.Items[i]
+		if byNum == nil {
+			byNum = map[int32]*XattrItem{}
+			for i := 0; l != nil && i < len(l.Items); i++ {
+				if it := &l.Items[i]; it.Len > maxFullDatum {
+					byNum[it.Num] = it
 				}
 			}
 		}
-		if found == nil || found.Len <= maxFullDatum {
+		found := byNum[num]
+		delete(byNum, num)
+		if found == nil {
 			r.Fail(exitcode.New(exitcode.Protocol, "[%s] could not find xattr #%d for %s", who, num, name))
 			return
 		}

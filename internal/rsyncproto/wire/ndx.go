@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"fmt"
+	"math"
+)
+
 // Special file indexes (rsync.h).
 const (
 	NdxDone        = -1
@@ -66,18 +71,27 @@ func (r *Reader) ReadNdx(s *NdxState) int32 {
 		prev = &s.neg
 		b = r.Byte()
 	}
+	ndx := uint32(*prev)
 	if b == 0xFE {
 		var p [4]byte
 		copy(p[:2], r.next(2))
 		if p[0]&0x80 != 0 {
 			copy(p[2:], r.next(2))
-			*prev = int32(p[0]&0x7F)<<24 | int32(p[1]) | int32(p[2])<<8 | int32(p[3])<<16
+			ndx = uint32(p[0]&0x7F)<<24 | uint32(p[1]) | uint32(p[2])<<8 | uint32(p[3])<<16
 		} else {
-			*prev += int32(p[0])<<8 | int32(p[1])
+			ndx += uint32(p[0])<<8 | uint32(p[1])
 		}
 	} else {
-		*prev += int32(b)
+		ndx += uint32(b)
 	}
+	if r.err != nil {
+		return NdxDone
+	}
+	if ndx > math.MaxInt32 {
+		r.Fail(&ProtocolError{fmt.Sprintf("Invalid file index: %d", ndx)})
+		return NdxDone
+	}
+	*prev = int32(ndx)
 	if negative {
 		return -*prev
 	}

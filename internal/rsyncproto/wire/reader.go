@@ -37,13 +37,23 @@ const (
 	mplexBase   = 7
 	maxFrameLen = 0xFFFFFF
 	readBufSize = 64 << 10
-	// maxMsgLen bounds what is kept of one message; rsync itself never sends
-	// more than BIGPATHBUFLEN.
+	// maxMsgLen bounds what is kept of one message.
 	maxMsgLen = 64 << 10
+	// maxMsgSend is the longest message that rsync takes: its buffer is
+	// BIGPATHBUFLEN = 4096+1024 bytes (io.c:read_a_msg).
+	maxMsgSend = 4096 + 1024 - 1
+	// maxEmptyReads bounds how often a stream may return nothing and no error.
+	maxEmptyReads = 100
 )
 
 // ErrMuxTag is wrapped by the error for a frame with an unknown tag.
 var ErrMuxTag = errors.New("unexpected tag")
+
+// ProtocolError is a value that no honest peer sends; rsync ends with its
+// code for a protocol incompatibility.
+type ProtocolError struct{ Text string }
+
+func (e *ProtocolError) Error() string { return e.Text }
 
 // Reader reads one direction of a connection. One goroutine owns it.
 type Reader struct {
@@ -84,8 +94,8 @@ func (r *Reader) StartMux() { r.mux, r.left = true, 0 }
 // StopMux switches back to the raw stream.
 func (r *Reader) StopMux() { r.mux = false }
 
-// Total returns the bytes taken from the underlying stream and consumed,
-// frame headers included. Safe for concurrent use.
+// Total returns the bytes taken from the underlying stream, frame headers and
+// what is still buffered included. Safe for concurrent use.
 func (r *Reader) Total() int64 { return r.total.Load() }
 
 // Err returns the error that ended the stream, io.ErrUnexpectedEOF if the
@@ -117,6 +127,13 @@ func (r *Reader) fill() bool {
 		r.BeforeBlock()
 	}
 	n, err := r.src.Read(r.buf[r.hi:])
+	for tries := 1; n == 0 && err == nil; tries++ {
+		if tries == maxEmptyReads {
+			err = io.ErrNoProgress
+			break
+		}
+		n, err = r.src.Read(r.buf[r.hi:])
+	}
 	if r.AfterBlock != nil {
 		r.AfterBlock()
 	}
@@ -124,9 +141,6 @@ func (r *Reader) fill() bool {
 	r.total.Add(int64(n))
 	if n > 0 {
 		return true
-	}
-	if err == nil {
-		return true // a Read may return 0, nil; try again
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -364,11 +378,12 @@ func (r *Reader) Varlong30(minBytes int) int64 {
 	return r.Varlong(minBytes)
 }
 
-// VarintMax reads a Varint that must lie in 0..limit; what names it in the error.
+// VarintMax reads a Varint that must lie in 0..limit; what names it in the
+// error (io.c:read_varint_bounded).
 func (r *Reader) VarintMax(limit int32, what string) int32 {
 	v := r.Varint()
 	if v < 0 || v > limit {
-		r.Failf("%s %d is out of range (0 to %d)", what, v, limit)
+		r.Fail(&ProtocolError{fmt.Sprintf("wire value %s out of range: %d not in [0,%d]", what, v, limit)})
 		return 0
 	}
 	return v

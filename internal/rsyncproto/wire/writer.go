@@ -193,7 +193,7 @@ func (w *Writer) MsgInOrder(code Msg, payload []byte) {
 
 func appendMsg(b []byte, code Msg, payload []byte) []byte {
 	for first := true; first || len(payload) > 0; first = false {
-		k := min(len(payload), maxMsgLen)
+		k := min(len(payload), maxMsgSend)
 		b = binary.LittleEndian.AppendUint32(b, uint32(mplexBase+int(code))<<24|uint32(k))
 		b = append(b, payload[:k]...)
 		payload = payload[k:]
