@@ -51,7 +51,7 @@ type delayedUpdate struct {
 }
 
 func newReceiver(r *Receiving) *receiver {
-	return &receiver{Receiving: r, log: r.c.Log.As("receiver"), in: wire.NewNdxState(), window: delta.NewWindow(nil, 0), failed: map[int32]bool{},
+	return &receiver{Receiving: r, log: r.c.Log.As("receiver"), in: r.in, window: delta.NewWindow(nil, 0), failed: map[int32]bool{},
 		batch: batchState{sent: map[int32]bool{}, redo: map[int32]bool{}}}
 }
 

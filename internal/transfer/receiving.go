@@ -43,6 +43,7 @@ type Receiving struct {
 	dirs   []*flist.File // all directories, in the order of their numbers
 	eof    bool
 	total  int
+	in     wire.NdxState // of the indexes read, then the receiver's
 	events *queue[event]
 
 	gotStats     bool          // the sender's numbers have come
@@ -85,7 +86,7 @@ type event struct {
 
 // NewReceiving returns the receiving side for c.
 func NewReceiving(c *Config) (*Receiving, error) {
-	r := &Receiving{c: c, log: c.Log.As("Receiver").Via(c.TellInOrder), io: &IOErrors{}, events: newQueue[event](), batchWants: newQueue[int32]()}
+	r := &Receiving{c: c, log: c.Log.As("Receiver").Via(c.TellInOrder), io: &IOErrors{}, events: newQueue[event](), in: wire.NewNdxState(), batchWants: newQueue[int32]()}
 	ids, warnings, err := meta.NewIDMap(c.Names, c.IDs)
 	if err != nil {
 		return nil, exitcode.New(exitcode.Syntax, "%w", err)
@@ -185,8 +186,7 @@ func (r *Receiving) ReadList() error {
 		return err
 	}
 	if r.c.Setup.IncRecurse && r.total == 1 {
-		st := wire.NewNdxState()
-		return r.moreLists(&st, r.c.R.ReadNdx(&st))
+		return r.moreLists(&r.in, r.c.R.ReadNdx(&r.in))
 	}
 	return nil
 }

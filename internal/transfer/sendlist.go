@@ -351,7 +351,7 @@ func relativeName(name string) (string, nameKind) {
 	switch {
 	case name == "":
 		return "", normalName
-	case clean == "/":
+	case clean == "/" || clean == "/.":
 		return "/.", dotName
 	case clean == ".":
 		return ".", dotName
