@@ -51,6 +51,7 @@ type Config struct {
 	Stderr   StderrMode
 	Quiet    bool
 	EightBit bool // -8: do not escape high bytes
+	Charset  Charset
 	Info     InfoLevels
 	Debug    DebugLevels
 	Out, Err io.Writer
@@ -73,6 +74,7 @@ type core struct {
 
 	mu           sync.Mutex
 	needsNewline bool
+	live         bool // the line shows a SwarmView
 
 	send      atomic.Pointer[func(code Code, text string) bool]
 	xferError atomic.Bool
@@ -244,6 +246,10 @@ func (c *core) print(toErr bool, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var b strings.Builder
+	if c.live {
+		c.live = false
+		io.WriteString(c.cfg.Out, eraseLine)
+	}
 	if c.needsNewline {
 		b.WriteByte('\n')
 		c.needsNewline = false
@@ -256,45 +262,9 @@ func (c *core) print(toErr bool, text string) {
 		b.WriteByte('\r')
 		text = text[1:]
 	}
-	escape(&b, text, !c.cfg.EightBit, false)
+	escape(&b, text, c.cfg.escaping())
 	b.WriteString(end)
 	io.WriteString(w, b.String())
-}
-
-// escape writes text with control characters as \#ooo, and, when all is set,
-// everything that is not printable ASCII. A literal \#ddd is made
-// recognizable by escaping its backslash. rsync 3.5.0 log.c:filtered_fwrite.
-func escape(b *strings.Builder, text string, all, c1 bool) {
-	digit := func(i int) bool { return text[i] >= '0' && text[i] <= '9' }
-	for i := 0; i < len(text); i++ {
-		ch := text[i]
-		looksEscaped := ch == '\\' && i+4 < len(text) && text[i+1] == '#' && digit(i+2) && digit(i+3) && digit(i+4)
-		if looksEscaped || ch != '\t' && (ch < ' ' || all && ch >= 0x7F || c1 && ch >= 0x80 && ch <= 0x9F) {
-			fmt.Fprintf(b, "\\#%03o", ch)
-			continue
-		}
-		b.WriteByte(ch)
-	}
-}
-
-// Escape returns text as it is printed: control characters, and without
-// eightBit all that is not printable ASCII, as \#ooo.
-func Escape(text string, eightBit bool) string {
-	var b strings.Builder
-	escape(&b, text, !eightBit, false)
-	return b.String()
-}
-
-// EscapeLog returns text as it stands in a log file: C0 and C1 control
-// characters escaped, a trailing newline kept.
-func EscapeLog(text string) string {
-	end := ""
-	if n := len(text); n > 0 && (text[n-1] == '\n' || text[n-1] == '\r') {
-		end, text = text[n-1:], text[:n-1]
-	}
-	var b strings.Builder
-	escape(&b, text, false, true)
-	return b.String() + end
 }
 
 // FileLogger returns a Config.LogLine that writes rsync's log file lines:

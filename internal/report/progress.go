@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,9 +14,14 @@ type progressPoint struct {
 	ofs int64
 }
 
-// Progress draws --progress lines. One goroutine uses it.
-// rsync 3.5.0 progress.c.
+// Progress draws --progress lines. Show, End and the fields that a line shows
+// belong to the receiver, which changes the fields inside Update; Swarm and
+// File are for those beside it. rsync 3.5.0 progress.c.
 type Progress struct {
+	mu    sync.Mutex
+	swarm int64 // --info=progress2: bytes that came by the swarm
+	files int   // that came by the swarm
+	shown int64 // --info=progress2: where the receiver is
 	log   *Log
 	human int
 	now   func() time.Time
@@ -32,6 +38,7 @@ type Progress struct {
 	Index     int // of the current file among all
 	Known     int // files known so far
 	Complete  bool
+	Busy      bool // a file is in work: it is the Xferred-th
 	Xferred   int
 	XferSize  int64 // --info=progress2: bytes of the files so far
 	TotalSize int64
@@ -51,11 +58,18 @@ func (p *Progress) Show(ofs, size int64) {
 	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
 		return
 	}
-	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.log.Info(InfoProgress, 2) {
-		ofs = p.XferSize - size + ofs
-		size = p.TotalSize
+		p.shown = p.XferSize - size + ofs
+		ofs, size = p.shown+p.swarm, p.TotalSize
 	}
+	p.show(ofs, size)
+}
+
+// show is Show with the offset in all. p.mu is held.
+func (p *Progress) show(ofs, size int64) {
+	now := p.now()
 	if p.start.at.IsZero() {
 		if !p.hist[p.newest].at.IsZero() && now.Sub(p.hist[p.newest].at) <= 1500*time.Millisecond {
 			p.start = progressPoint{p.hist[p.newest].at, 0}
@@ -84,12 +98,16 @@ func (p *Progress) End(size int64) {
 	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.log.Info(InfoProgress, 2) {
-		p.draw(p.XferSize, p.TotalSize, p.now(), true)
+		p.shown = p.XferSize
+		p.draw(p.shown+p.swarm, p.TotalSize, p.now(), true)
 		return
 	}
 	p.draw(size, size, p.now(), true)
 	p.start = progressPoint{}
+	p.Busy = false
 }
 
 func (p *Progress) draw(ofs, size int64, now time.Time, last bool) {
@@ -107,7 +125,7 @@ func (p *Progress) draw(ofs, size int64, now time.Time, last bool) {
 		if p.Complete {
 			kind = "to"
 		}
-		eol = fmt.Sprintf(" (xfr#%d, %s-chk=%d/%d)", p.Xferred, kind, p.Known-p.Index-1, p.Known)
+		eol = fmt.Sprintf(" (xfr#%d, %s-chk=%d/%d)", p.Xferred+p.files, kind, p.Known-p.Index-1, p.Known)
 		if p.log.Info(InfoProgress, 2) {
 			if pad := p.width - len(eol); pad > 0 {
 				eol += strings.Repeat(" ", pad)

@@ -199,6 +199,10 @@ type Config struct {
 	LogBefore      bool         // the line precedes the data
 	Human          int
 	Progress       *report.Progress
+
+	// Swarm is what a client that receives may use beside the connection, nil
+	// for nothing.
+	Swarm *SwarmConfig
 }
 
 // xfers reports whether data is transferred at all.

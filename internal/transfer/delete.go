@@ -255,6 +255,7 @@ func (g *generator) deleteItem(name string, mode uint32, flags delFlags) delResu
 		return delAtLimit
 	}
 	what, err := "unlink", error(nil)
+	g.keepForSwarm(name, mode)
 	switch {
 	case isDir:
 		what = "rmdir"

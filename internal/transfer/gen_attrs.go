@@ -355,6 +355,53 @@ func (r *Receiving) setOnFile(l *report.Log, file *os.File, shown string, f *fli
 // one, prints it. rsync 3.5.0 generator.c:itemize.
 func (g *generator) itemize(t *target, ndx int32, how int, lk *look, flags int, basis byte, xname *string) {
 	c, f := g.c, t.f
+	flags = g.itemFlags(t, how, lk, flags, xname)
+	named := xname != nil && *xname != ""
+	if flags&(report.ItemSignificant|report.ItemReportXattr) == 0 && !g.log.Info(report.InfoName, 2) && c.OutItemize <= 1 && !named || c.ReadBatch {
+		return
+	}
+	if c.Setup.Protocol < 29 {
+		if ndx >= 0 {
+			code := report.Client
+			if c.LogFormat != nil && c.LogFormat.Has('i') {
+				code = report.Info
+			}
+			hl := ""
+			if xname != nil {
+				hl = *xname
+			}
+			c.logItem(g.log, code, c.item(f, "recv", flags, hl))
+		}
+		return
+	}
+	w := c.W
+	if ndx >= 0 {
+		g.writeNdx(ndx)
+	}
+	w.Short(uint16(flags))
+	if flags&report.ItemBasisTypeFollows != 0 {
+		w.Byte(basis)
+	}
+	if flags&report.ItemXnameFollows != 0 {
+		s := ""
+		if xname != nil {
+			s = *xname
+		}
+		w.Vstring(s)
+	}
+	if c.xattrsFollow(flags) {
+		g.xmu.Lock()
+		flist.WriteXattrRequest(w, f.Xattrs())
+		g.xmu.Unlock()
+	}
+	if ndx >= 0 {
+		w.EndItem()
+	}
+}
+
+// itemFlags adds to flags what is different about an entry.
+func (g *generator) itemFlags(t *target, how int, lk *look, flags int, xname *string) int {
+	c, f := g.c, t.f
 	if how != foundNone {
 		keepTime := c.Times
 		if f.IsDir() {
@@ -413,48 +460,7 @@ func (g *generator) itemize(t *target, ndx int32, how int, lk *look, flags int, 
 		}
 		flags |= report.ItemIsNew
 	}
-	flags &= 0xFFFF
-	named := xname != nil && *xname != ""
-	if flags&(report.ItemSignificant|report.ItemReportXattr) == 0 && !g.log.Info(report.InfoName, 2) && c.OutItemize <= 1 && !named || c.ReadBatch {
-		return
-	}
-	if c.Setup.Protocol < 29 {
-		if ndx >= 0 {
-			code := report.Client
-			if c.LogFormat != nil && c.LogFormat.Has('i') {
-				code = report.Info
-			}
-			hl := ""
-			if xname != nil {
-				hl = *xname
-			}
-			c.logItem(g.log, code, c.item(f, "recv", flags, hl))
-		}
-		return
-	}
-	w := c.W
-	if ndx >= 0 {
-		g.writeNdx(ndx)
-	}
-	w.Short(uint16(flags))
-	if flags&report.ItemBasisTypeFollows != 0 {
-		w.Byte(basis)
-	}
-	if flags&report.ItemXnameFollows != 0 {
-		s := ""
-		if xname != nil {
-			s = *xname
-		}
-		w.Vstring(s)
-	}
-	if c.xattrsFollow(flags) {
-		g.xmu.Lock()
-		flist.WriteXattrRequest(w, f.Xattrs())
-		g.xmu.Unlock()
-	}
-	if ndx >= 0 {
-		w.EndItem()
-	}
+	return flags & 0xFFFF
 }
 
 // errIs reports whether err is one of the error numbers.

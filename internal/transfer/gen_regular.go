@@ -132,6 +132,9 @@ func (g *generator) partialLook(name string) (*look, bool) {
 // ask sends the request for a file. have is the basis, nil for none.
 func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) error {
 	c, f := g.c, t.f
+	if g.viaSwarm(t, b, how, real, have) {
+		return nil
+	}
 	var file *os.File
 	var copyTo *backupFile
 	if have != nil && c.xfers() {

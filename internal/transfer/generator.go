@@ -65,6 +65,7 @@ type generator struct {
 	dirDev    map[*flist.File]uint64
 	active    map[int32]bool
 	window    *delta.Window
+	swarm     generatorSwarm
 }
 
 // hlinkDone is a finished transfer of a hard-linked file.
@@ -90,6 +91,7 @@ func newGenerator(r *Receiving) *generator {
 		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]bool{},
 	}
 	g.links.init()
+	g.initSwarm()
 	c := r.c
 	hasI := c.OutItemize > 0
 	logI := c.LogFormat != nil && c.LogFormat.Has('i')
@@ -144,6 +146,9 @@ func (g *generator) run() error {
 			g.wanted(listLooked)
 		}
 		if !c.Setup.IncRecurse {
+			if err := g.awaitSwarm(); err != nil {
+				return err
+			}
 			g.c.W.WriteNdx(&g.out, wire.NdxDone)
 			break
 		}
@@ -162,6 +167,9 @@ func (g *generator) run() error {
 			break
 		}
 		g.cur++
+	}
+	if err := g.awaitSwarm(); err != nil {
+		return err
 	}
 	g.cur++ // past the last: every list may end now
 	if err := g.ending(); err != nil {
@@ -335,6 +343,8 @@ func (g *generator) take() {
 			}
 		case evRedo, evDone, evNoSend:
 			g.status(e.kind, e.ndx)
+		case evSwarm:
+			g.swarm.ended = append(g.swarm.ended, e.job)
 		}
 	}
 }
@@ -433,6 +443,12 @@ func (g *generator) finished(redo bool) error {
 	for {
 		if g.ended != nil {
 			return g.ended
+		}
+		if len(g.swarm.ended) > 0 {
+			if err := g.settleSwarm(); err != nil {
+				return err
+			}
+			continue
 		}
 		if len(g.hdone) > 0 {
 			d := g.hdone[0]

@@ -312,6 +312,9 @@ func (v *receiver) lateXattrs(f *flist.File, name string) {
 // receiver.c:recv_files.
 func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial place, hasPartial bool) (file *os.File, at place, err error) {
 	c := v.c
+	if rq.rescue = v.swarm.takeRescue(rq.ndx); rq.rescue != nil {
+		return rq.rescue.w.file, rq.rescue.w.at, nil
+	}
 	at = v.at(name)
 	root := at.root
 	switch k := rq.basis; {
@@ -400,7 +403,9 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	if err != nil {
 		return err
 	}
-	if basisFileH != nil {
+	if rq.rescue != nil {
+		defer rq.rescue.w.discard()
+	} else if basisFileH != nil {
 		defer basisFileH.Close()
 	}
 	var st fsroot.Stat
@@ -436,6 +441,9 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	mode := f.Mode
 	if !c.Perms {
 		mode = meta.DestMode(mode, st.Mode, v.defaultPerms(dirOf(name)), basisFileH != nil, c.Executability)
+	}
+	if rq.rescue != nil {
+		mode = rq.rescue.mode
 	}
 	oneInplace := c.Setup.InplacePartial && rq.basis == basisPartial && basisFileH != nil
 	updates := oneInplace || c.Inplace && (at.root == v.dest && at.name == name || rq.basis == basisBackup)
@@ -808,6 +816,7 @@ func (v *receiver) takeRange(w *writing, ap *delta.Applier) error {
 // rsync 3.5.0 receiver.c:handle_delayed_updates.
 func (v *receiver) finishDelayed() {
 	c := v.c
+	v.delayed = append(v.delayed, v.swarm.takeDelayed()...)
 	for _, d := range v.delayed {
 		if c.Backup && v.makeBackup(v.log, d.name, false) == backupFailed {
 			continue
@@ -830,15 +839,17 @@ func (v *receiver) setIndex(f *flist.File) {
 	if p == nil || v.cur == nil {
 		return
 	}
-	p.Xferred, p.Known, p.Complete = v.Stats.Transferred+1, v.total, v.eof
-	p.XferSize, p.TotalSize = v.Stats.TransferredSize, v.dec.TotalSize
-	if f == nil {
-		p.Xferred = v.Stats.Transferred
-		p.Index = int(v.cur.End()) - 1
-		return
-	}
-	p.XferSize += f.Size
-	p.Index = int(f.Seq)
+	p.Update(func() {
+		p.Xferred, p.Known, p.Complete = v.Stats.Transferred+1, v.total, v.eof
+		p.XferSize, p.TotalSize, p.Busy = v.Stats.TransferredSize, v.dec.TotalSize, f != nil
+		if f == nil {
+			p.Xferred = v.Stats.Transferred
+			p.Index = int(v.cur.End()) - 1
+			return
+		}
+		p.XferSize += f.Size
+		p.Index = int(f.Seq)
+	})
 }
 
 func (v *receiver) item(f *flist.File, rq request, hlink string) *report.Item {
@@ -884,5 +895,6 @@ func (r *Receiving) Run() error {
 	if err == nil {
 		err = verr
 	}
+	g.endSwarm(err)
 	return err
 }

@@ -52,6 +52,8 @@ type Receiving struct {
 
 	xmu sync.Mutex // guards the items of all XattrLists
 
+	swarm receivingSwarm
+
 	dmu      sync.Mutex // guards the default permissions cache
 	dirPerms string
 	perms    uint32
@@ -74,6 +76,7 @@ const (
 	evNoSend                  // the file will not come
 	evPhase                   // the sender has finished a phase
 	evError                   // the run is broken
+	evSwarm                   // a file that goes by the swarm has come to an end
 )
 
 type event struct {
@@ -81,6 +84,7 @@ type event struct {
 	ndx  int32
 	list *flist.List
 	dirs []*flist.File
+	job  *swarmJob
 	err  error
 }
 
@@ -291,6 +295,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	if err := c.R.Err(); err != nil {
 		return err
 	}
+	r.swarm.noteTops(r.c, l)
 	r.lists = append(r.lists, l)
 	r.events.put(event{kind: evList, list: l, dirs: r.dirs})
 	if r.eof {

@@ -106,6 +106,7 @@ type request struct {
 	basis   byte
 	xname   string
 	hasName bool
+	rescue  *rescue // receiving side: what the swarm left of the file
 }
 
 // Run answers the generator until it has nothing more to ask.
