@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -73,45 +72,56 @@ type Line struct {
 	Daemon                               bool
 }
 
-// Render returns the line with its newline. rsync 3.5.0 log.c:log_formatted.
+// maxWidth is how many characters a width has at most, its sign included; a
+// digit behind them is an unknown escape (log.c: LOG_FMT_SIZE).
+const maxWidth = 22
+
+// parseEscape reads what follows a '%': quotes that make numbers readable, a
+// width, and the letter, which is rest[0] unless the format ends.
+func parseEscape(f string) (human int, width, rest string) {
+	quotes := func() {
+		for f != "" && f[0] == '\'' {
+			human, f = human+1, f[1:]
+		}
+	}
+	quotes()
+	n := 0
+	if f != "" && f[0] == '-' {
+		n = 1
+	}
+	for n <= maxWidth && n < len(f) && f[n] >= '0' && f[n] <= '9' {
+		n++
+	}
+	width, f = f[:n], f[n:]
+	quotes()
+	return human, width, f
+}
+
+// Render returns the line with its newline. What is no escape stays as it is.
+// rsync 3.5.0 log.c:log_formatted.
 func (ln *Line) Render(it *Item) string {
 	var b strings.Builder
 	f := ln.Format
 	for {
-		i := strings.IndexByte(f, '%')
-		if i < 0 {
+		before, after, found := strings.Cut(f, "%")
+		b.WriteString(before)
+		if !found {
 			break
 		}
-		b.WriteString(f[:i])
-		spec, rest := f[i:], f[i+1:]
-		human := 0
-		width := ""
-		for strings.HasPrefix(rest, "'") {
-			human, rest = human+1, rest[1:]
-		}
-		if strings.HasPrefix(rest, "-") {
-			width, rest = "-", rest[1:]
-		}
-		for rest != "" && rest[0] >= '0' && rest[0] <= '9' && len(width) < 24 {
-			width, rest = width+rest[:1], rest[1:]
-		}
-		for strings.HasPrefix(rest, "'") {
-			human, rest = human+1, rest[1:]
-		}
+		human, width, rest := parseEscape(after)
 		if rest == "" {
-			b.WriteString(spec)
-			f = ""
+			b.WriteByte('%')
+			b.WriteString(after)
 			break
 		}
-		text, ok := ln.expand(rest[0], it, human, width)
-		if !ok {
-			b.WriteString(spec[:len(spec)-len(rest)+1])
-		} else {
+		if text, ok := ln.expand(rest[0], it, human, width); ok {
 			b.WriteString(text)
+		} else {
+			b.WriteByte('%')
+			b.WriteString(after[:len(after)-len(rest)+1])
 		}
 		f = rest[1:]
 	}
-	b.WriteString(f)
 	b.WriteByte('\n')
 	return b.String()
 }
@@ -120,56 +130,80 @@ func (ln *Line) Render(it *Item) string {
 func (ln *Line) Has(c byte) bool { return FormatHas(ln.Format, c) }
 
 // FormatHas reports whether the format contains the escape %c.
+// rsync 3.5.0 log.c:log_format_has.
 func FormatHas(format string, c byte) bool {
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' {
-			continue
+	for {
+		_, after, found := strings.Cut(format, "%")
+		if !found {
+			return false
 		}
-		for i++; i < len(format) && strings.IndexByte("'-0123456789", format[i]) >= 0; i++ {
+		_, _, rest := parseEscape(after)
+		if rest == "" {
+			return false
 		}
-		if i < len(format) && format[i] == c {
+		if rest[0] == c {
 			return true
 		}
+		format = rest[1:]
 	}
-	return false
 }
 
+// maxPad is the widest that a column can be: what lies beyond is cut by
+// rsync's buffer, too.
+const maxPad = 4095
+
+// pad fills s with blanks as printf's %*s does.
 func pad(s, width string) string {
-	if width == "" || width == "-" {
+	left := strings.HasPrefix(width, "-")
+	digits := strings.TrimPrefix(width, "-")
+	if digits == "" {
 		return s
 	}
-	n, err := strconv.Atoi(width)
-	if err != nil || n > 4096 || n < -4096 {
-		return s
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		n = maxPad
 	}
-	return fmt.Sprintf("%*s", n, s)
+	blanks := strings.Repeat(" ", max(0, min(n, maxPad)-len(s)))
+	if left {
+		return s + blanks
+	}
+	return blanks + s
+}
+
+// padNumber is pad for what C prints as a number: a width that begins with 0
+// fills with zeros.
+func padNumber(s, width string) string {
+	padded := pad(s, width)
+	if strings.HasPrefix(width, "0") {
+		return strings.Repeat("0", len(padded)-len(s)) + s
+	}
+	return padded
 }
 
 func (ln *Line) expand(c byte, it *Item, human int, width string) (string, bool) {
 	s := ""
 	switch c {
+	case 'h', 'a', 'P', 'u':
+		if !ln.Daemon {
+			return "", false
+		}
+	}
+	switch c {
 	case 'h':
 		s = ln.Host
-		if !ln.Daemon {
-			return "", false
-		}
 	case 'a':
 		s = ln.Addr
-		if !ln.Daemon {
-			return "", false
-		}
 	case 'l':
 		s = Number(it.Size, human)
 	case 'U':
-		s = strconv.FormatUint(uint64(it.UID), 10)
+		return padNumber(strconv.FormatUint(uint64(it.UID), 10), width), true
 	case 'G':
-		if it.NoGroup {
-			s = "DEFAULT"
-		} else {
-			s = strconv.FormatUint(uint64(it.GID), 10)
+		if !it.NoGroup {
+			return padNumber(strconv.FormatUint(uint64(it.GID), 10), width), true
 		}
+		s = "DEFAULT"
 	case 'p':
-		s = strconv.Itoa(ln.PID)
+		return padNumber(strconv.Itoa(ln.PID), width), true
 	case 'M':
 		s = strings.ReplaceAll(TimeString(time.Unix(it.Mtime, 0)), " ", "-")
 	case 'B':

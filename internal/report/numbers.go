@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -53,21 +54,35 @@ func group(s string) string {
 	return b.String()
 }
 
-// Decimal formats f with digits behind the point, grouped when human is set.
+// Decimal formats f with digits behind the point, and as Number does when it is
+// 1000 or more: the whole part is then cut off, not rounded, as rsync does it.
+// rsync 3.5.0 lib/compat.c:do_big_dnum.
 func Decimal(f float64, human, digits int) string {
 	s := strconv.FormatFloat(f, 'f', digits, 64)
-	if human == 0 || f < 1000 && f > -1000 {
+	if human == 0 || !(f >= 1000 || f <= -1000) || math.IsInf(f, 0) {
 		return s
 	}
-	whole, frac, _ := strings.Cut(s, ".")
-	if frac == "" {
-		return group(whole)
+	n := Number(int64(f), human)
+	if last := n[len(n)-1]; last < '0' || last > '9' {
+		return n // in units
 	}
-	return group(whole) + "." + frac
+	_, frac, _ := strings.Cut(s, ".")
+	if frac == "" {
+		return n
+	}
+	return n + "." + frac
 }
 
 // TimeString formats a local time as "2026/11/23 12:00:00".
-func TimeString(t time.Time) string { return t.Format("2006/01/02 15:04:05") }
+// rsync 3.5.0 util1.c:timestring, which has room for 19 bytes and for years of
+// 32 bits.
+func TimeString(t time.Time) string {
+	const maxTime = 67768036191676799 // the last second of such a year
+	if s := t.Unix(); s > maxTime || s < -maxTime {
+		return "(time out of range)"
+	}
+	return fmt.Sprintf("%4d%s", t.Year(), t.Format("/01/02 15:04:05"))[:19]
+}
 
 // ModeString formats a file mode as ls does: "drwxr-xr-x".
 // rsync 3.5.0 lib/permstring.c.
