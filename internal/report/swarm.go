@@ -107,6 +107,9 @@ func share(part, whole int64) int {
 // done, how fast, how many peers, and where the bytes come from. Other
 // messages take its place; the next update draws it again below them.
 type SwarmView struct {
+	// Foreground reports whether we may write to the terminal; nil is yes.
+	Foreground func() bool
+
 	log *Log
 	bar *progressbar.ProgressBar
 	max int64
@@ -118,7 +121,7 @@ func NewSwarmView(l *Log) *SwarmView { return &SwarmView{log: l} }
 
 // Update draws the line. One goroutine calls it, then Finish.
 func (v *SwarmView) Update(c SwarmCounts) {
-	if c.Wanted <= 0 {
+	if c.Wanted <= 0 || v.Foreground != nil && !v.Foreground() {
 		return
 	}
 	if v.bar == nil {

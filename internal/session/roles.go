@@ -15,14 +15,23 @@ import (
 )
 
 // listNames gives the file list's encoder the names it asks for.
-type listNames struct{ meta.NameSource }
+type listNames struct {
+	meta.NameSource
+	none bool // a module's "numeric ids": only id 0 has a name
+}
 
 func (n listNames) UserName(uid uint32) string {
+	if n.none && uid != 0 {
+		return ""
+	}
 	s, _ := n.NameSource.UserName(uid)
 	return s
 }
 
 func (n listNames) GroupName(gid uint32) string {
+	if n.none && gid != 0 {
+		return ""
+	}
 	s, _ := n.NameSource.GroupName(gid)
 	return s
 }
@@ -148,7 +157,8 @@ func (s *side) server() error {
 
 // send is the life of a sending side.
 func (s *side) send(afterList func()) error {
-	s.snd = transfer.NewSender(s.c, listNames{s.names()})
+	s.snd = transfer.NewSender(s.c, listNames{s.names(), s.p.Module != nil && s.p.Module.NumericIDs})
+	s.publish()
 	args := s.p.Args
 	if s.p.Server && len(args) == 0 && (s.o.Recurse || s.o.Dirs || s.o.ListOnly) && s.c.FilesFrom == nil {
 		args = []string{"."}
@@ -194,6 +204,9 @@ func (s *side) send(afterList func()) error {
 
 // receive is the life of a receiving side.
 func (s *side) receive() error {
+	if err := s.useSwarm(); err != nil {
+		return err
+	}
 	rcv, err := transfer.NewReceiving(s.c)
 	if err != nil {
 		return err
@@ -256,6 +269,10 @@ func (s *side) ended(st *report.Stats) error {
 	}
 	s.log.FinishLine()
 	elapsed := s.p.Env.Now().Truncate(time.Second).Sub(s.p.started.Truncate(time.Second))
+	if s.rcv != nil {
+		counts := s.rcv.SwarmCounts()
+		s.log.SwarmSummary(&counts, s.o.HumanReadable)
+	}
 	s.log.Summary(st, s.o.HumanReadable, s.setup.Protocol, elapsed, note)
 	if status != 0 {
 		return exitcode.Silent(exitcode.Code(status))

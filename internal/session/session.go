@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -44,6 +43,8 @@ type Env struct {
 	Names  meta.NameSource
 	// Foreground reports whether progress may be drawn.
 	Foreground func() bool
+	// Terminal reports that Out is one.
+	Terminal bool
 }
 
 // Module is what a daemon adds to a session.
@@ -88,8 +89,10 @@ type Params struct {
 	LogLine func(code report.Code, text string)
 	// Wait waits for the remote shell and returns its status.
 	Wait func() int
-	// Offer is what a publishing server offers.
-	Offer *content.Offer
+	// Publish is what a publishing server offers and tells, nil for nothing.
+	Publish *Publisher
+	// Swarm opens the swarm for a client that receives, nil for none.
+	Swarm SwarmOpener
 	// Batch is the file of the batch options, of a client.
 	Batch *Batch
 
@@ -223,7 +226,7 @@ func (s *side) negotiate() error {
 		ChecksumChoice: o.ChecksumChoice, ChecksumList: o.ChecksumList, CompressList: o.CompressList,
 		Seed:     o.ChecksumSeed,
 		DrawSeed: func() int32 { return int32(p.Env.Now().Unix()) ^ int32(p.Env.PID<<6) },
-		Offer:    p.Offer,
+		Offer:    p.offer(),
 	}
 	if p.local {
 		l.Capabilities = localCapabilities
