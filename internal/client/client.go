@@ -47,8 +47,8 @@ type Env struct {
 	// Convert turns an argument into the other side's character set; nil
 	// leaves all as they are. (--iconv together with --secluded-args)
 	Convert func(arg string) string
-	Trace func(line string) // takes the lines of --debug=cmd,connect,nstr
-	Warn  func(line string) // takes problems that do no harm
+	Trace   func(line string) // takes the lines of --debug=cmd,connect,nstr
+	Warn    func(line string) // takes problems that do no harm
 	// Offer is what the capability string ends with, see options.PeerArgs.
 	Offer string
 }
