@@ -44,7 +44,8 @@ const (
 // that it understands CompatOffer.
 const OfferLetter = 'P'
 
-const maxVstring = 256
+// maxVstring bounds a list of names (compat.c: MAX_NSTR_STRLEN, with its end).
+const maxVstring = 255
 
 // Local is what one side brings to the negotiation.
 type Local struct {
@@ -55,8 +56,7 @@ type Local struct {
 	// Remote is the peer's version where a greeting told it, else 0: then
 	// both sides exchange it here.
 	Remote int
-	// Capabilities is what the client put behind -e (server side), or the
-	// letters that this client sent (unused).
+	// Capabilities is what the client put behind -e, of a server.
 	Capabilities string
 	// AllowIncRecurse: this side's options allow incremental recursion.
 	AllowIncRecurse bool
@@ -298,6 +298,9 @@ func (s *Setup) strings(r *wire.Reader, w *wire.Writer, l Local) error {
 		}
 		us, them := "Client", "Server"
 		if l.Server {
+			if s.Negotiated {
+				return "", exitcode.Silent(exitcode.Unsupported) // the client tells
+			}
 			us, them = them, us
 		}
 		return "", exitcode.New(exitcode.Unsupported, "Failed to negotiate a %s choice.\n%s list: %s\n%s list: %s",

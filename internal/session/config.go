@@ -30,7 +30,7 @@ func (s *side) newLog() *report.Log {
 	cfg := report.Config{
 		Server: p.Server, Daemon: p.Module != nil, Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0,
 		EightBit: o.EightBit, Info: report.InfoLevels(o.Info), Debug: report.DebugLevels(o.Debug),
-		Out: p.Env.Out, Err: p.Env.Err,
+		Charset: report.LocaleCharset(p.Env.Getenv), Out: p.Env.Out, Err: p.Env.Err,
 	}
 	cfg.LogLine = p.LogLine
 	if p.local && p.Server {
