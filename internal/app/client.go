@@ -110,7 +110,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 }
 
 // printable makes control characters of another host's text harmless.
-func printable(s string, eightBit bool) string { return report.Escape(s, eightBit) }
+func printable(s string, eightBit bool) string { return report.Escape(s, report.ASCII, eightBit) }
 
 func (p *program) clientEnv(o *options.Options) client.Env {
 	trace := func(line string) { fmt.Fprintln(p.stdout, line) }

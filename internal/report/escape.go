@@ -147,3 +147,12 @@ func EscapeLog(text string) string {
 	escape(&b, text, escapeC1)
 	return b.String() + end
 }
+
+// Escape returns text as a client prints it, by its locale or, with eightBit,
+// as -8 has it.
+func Escape(text string, charset Charset, eightBit bool) string {
+	cfg := Config{Charset: charset, EightBit: eightBit}
+	var b strings.Builder
+	escape(&b, text, cfg.escaping())
+	return b.String()
+}
