@@ -88,7 +88,7 @@ func (d *dialer) dial(ctx context.Context, to endpoint, via *proxy) (net.Conn, e
 				c.Close()
 			}
 			return nil, canceled(ctx)
-		case d.o.ContTimeout > 0 && errors.Is(err, context.DeadlineExceeded):
+		case d.o.ContTimeout > 0 && isDialTimeout(err):
 			return nil, exitcode.Silent(exitcode.ConTimeout)
 		case errors.As(err, new(bindError)):
 			lines = append(lines, err.Error())
@@ -149,14 +149,10 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort) (net.Conn, erro
 			return nil, bindError(fmt.Sprintf("rsync: cannot connect to %s from %s: the address family differs", to.Addr(), d.o.Address))
 		}
 	}
-	if d.o.ContTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(d.o.ContTimeout)*time.Second)
-		defer cancel()
-	}
+	n.Timeout = time.Duration(d.o.ContTimeout) * time.Second
 	c, err := n.DialContext(ctx, "tcp", to.String())
-	if err != nil && ctx.Err() != nil {
-		return nil, context.DeadlineExceeded
+	if at, ok := ctx.Deadline(); err != nil && ok && !time.Now().Before(at) {
+		<-ctx.Done() // the dialer's timer may be the first to fire
 	}
 	return c, err
 }
@@ -196,6 +192,13 @@ func resolverText(err error) string {
 		return "Address family for hostname not supported"
 	}
 	return err.Error()
+}
+
+// isDialTimeout tells our own timer from the kernel's, which is a plain error.
+func isDialTimeout(err error) bool {
+	var ours net.Error
+	var kernel syscall.Errno
+	return errors.As(err, &ours) && ours.Timeout() && !errors.As(err, &kernel)
 }
 
 // dialError leaves only the reason.
