@@ -19,6 +19,7 @@ var varying = []struct {
 	{regexp.MustCompile(`^(Total bytes (?:sent|received)): .*`), "$1: N"},
 	{regexp.MustCompile(`^(File list (?:generation|transfer) time): .*`), "$1: N"},
 	{regexp.MustCompile(`^(Number of .* in this batch): .*`), "$1: N"},
+	{regexp.MustCompile(`hash_hits=\d+`), "hash_hits=N"}, // depends on the hash table
 	// Which file lists have arrived when a line is printed is chance.
 	{regexp.MustCompile(` +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d \(xfr#(\d+), (?:to|ir)-chk=\d+/\d+\)`), " RATE TIME (xfr#$1)"},
 	{regexp.MustCompile(`\b(at) [\w./]+:?\(?\d*\)? ?\[(\w+)=[\w.-]+\]`), "$1 PLACE [$2]"},
@@ -29,6 +30,9 @@ var varying = []struct {
 // aboutProgress matches the progress of a file that is not at its end.
 var aboutProgress = regexp.MustCompile(`^ +[\d.,]+[KMGT]? +\d+% +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d *$`)
 
+// aboutMemory matches what rsync tells of its own arrays.
+var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
+
 // logLine is what precedes the text of a line of a log file.
 var logLine = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] `)
 
@@ -38,7 +42,7 @@ func lines(text string, place *strings.Replacer) []string {
 	text = logLine.ReplaceAllString(place.Replace(text), "DATE [PID] ")
 	var out []string
 	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if aboutProgress.MatchString(line) {
+		if aboutProgress.MatchString(line) || aboutMemory.MatchString(line) {
 			continue
 		}
 		for _, v := range varying {
