@@ -53,7 +53,8 @@ type Sender struct {
 	// sending
 	lists    []*flist.List // those not yet done with, in order
 	total    int           // files in all lists so far
-	oldTotal int           // of them, in lists up to the current one
+	held     int           // of them, in lists that are not done with
+	oldTotal int           // of those, in lists up to the current one
 	eof      bool          // all lists are sent
 	ndxIn    wire.NdxState
 	ndxOut   wire.NdxState
@@ -135,6 +136,7 @@ func (s *Sender) Run() error {
 				}
 			}
 			if s.c.Setup.IncRecurse && len(s.lists) > 0 {
+				s.held -= len(s.lists[0].Files)
 				s.oldTotal -= len(s.lists[0].Files)
 				s.nextStart = s.lists[0].End() + 1
 				s.lists[0] = nil

@@ -121,6 +121,7 @@ func (s *Sender) SendList(args []string) error {
 	s.Stats.FlistSize = s.c.W.Total() - start
 	s.lists = append(s.lists, l.List)
 	s.total += len(l.Files)
+	s.held, s.oldTotal = len(l.Files), len(l.Files)
 	if !inc {
 		s.eof = true
 		return s.c.W.Flush()

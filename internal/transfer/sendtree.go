@@ -221,7 +221,7 @@ func (s *Sender) sendMore(atLeast int) error {
 		return nil
 	}
 	before := s.io.Get()
-	for s.total-s.oldTotal < atLeast {
+	for s.held-s.oldTotal < atLeast {
 		if err := s.sendDir(before); err != nil {
 			return err
 		}
@@ -280,6 +280,7 @@ func (s *Sender) sendDir(before int32) error {
 	s.addDirs(at, l.List)
 	s.lists = append(s.lists, l.List)
 	s.total += len(l.Files)
+	s.held += len(l.Files)
 	s.Stats.FlistSize += s.c.W.Total() - start
 
 	// Depth first: into the first child, else on to the nearest sibling.
