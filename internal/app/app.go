@@ -22,11 +22,12 @@ import (
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/session"
+	"github.com/prsync/prsync/internal/version"
 	"golang.org/x/sys/unix"
 )
 
 // Version is the program's version.
-const Version = "0.1.0"
+const Version = version.Version
 
 // program is one run of the command.
 type program struct {
@@ -277,6 +278,11 @@ func (p *program) server(args []string) error {
 		return p.fail(err)
 	}
 	defer closeLog()
+	if takesOffer(o) {
+		pub, publisher := p.publishedPath(env.Cwd, operands)
+		defer pub.close()
+		sp.Publish = publisher
+	}
 	err = session.Run(ctx, sp)
 	if err != nil {
 		var peer *session.PeerExit

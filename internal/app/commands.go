@@ -1,5 +1,64 @@
 package app
 
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/options"
+	"golang.org/x/sys/unix"
+)
+
+// hostProgram has the commands that are not a transfer's. It is a program of
+// its own because HTTP, metrics and tracker stores would make every start of
+// prsync 2 ms slower and 3 MB larger, also those at the far end of a remote
+// shell.
+const hostProgram = "prsync-host"
+
+// hostCommands are the commands that hostProgram has.
+var hostCommands = []string{"serve", "volunteer", "status", "publish"}
+
 // subcommand runs one of our own commands. They are recognized only as the
 // first word, so that a source of that name is written ./serve.
-func (p *program) subcommand(name string) (done bool, err error) { return false, nil }
+func (p *program) subcommand(name string) (done bool, err error) {
+	if name == "completion" {
+		return true, p.completion()
+	}
+	for _, c := range hostCommands {
+		if name == c {
+			return true, p.hostCommand()
+		}
+	}
+	return false, nil
+}
+
+// hostCommand becomes the program with the command.
+func (p *program) hostCommand() error {
+	self, err := os.Executable()
+	if err != nil {
+		return p.fail(exitcode.New(exitcode.IPC, "prsync %s: cannot tell where this program lies: %w", p.argv[1], err))
+	}
+	bin := filepath.Dir(self)
+	tried := []string{filepath.Join(bin, hostProgram), filepath.Join(bin, "../libexec/prsync", hostProgram)}
+	for _, file := range tried {
+		err := unix.Exec(file, p.argv, p.env)
+		if !errors.Is(err, os.ErrNotExist) {
+			return p.fail(exitcode.New(exitcode.IPC, "prsync %s: %s: %w", p.argv[1], file, err))
+		}
+	}
+	return p.fail(exitcode.New(exitcode.IPC, "prsync %s: this command is in the program %s, which is neither at %s; install it beside prsync",
+		p.argv[1], hostProgram, strings.Join(tried, " nor at ")))
+}
+
+// completion prints a shell's completion script.
+func (p *program) completion() error {
+	if len(p.argv) != 3 || strings.HasPrefix(p.argv[2], "-") {
+		return p.fail(exitcode.New(exitcode.Syntax, "prsync completion takes the name of a shell: bash, zsh or fish"))
+	}
+	if err := options.Completion(p.stdout, p.argv[2], append(hostCommands, "completion")...); err != nil {
+		return p.fail(exitcode.New(exitcode.Syntax, "prsync completion: %w", err))
+	}
+	return nil
+}

@@ -207,3 +207,13 @@ func (x *Index) Absorb(ctx context.Context) (*Generation, error) {
 	}
 	return x.Rescan(ctx, publish, paths)
 }
+
+// Journaled returns the size in bytes of the journal in the state directory of
+// a module; 0 when nothing was learned that is not in a generation yet.
+func Journaled(dir string) int64 {
+	fi, err := os.Stat(filepath.Join(dir, learnedName))
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}

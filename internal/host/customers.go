@@ -1,0 +1,145 @@
+package host
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/index"
+	"github.com/prsync/prsync/internal/tracker"
+)
+
+// maxURLPath bounds what is looked at of a request's path.
+const maxURLPath = 3 * 4096
+
+// ServeHTTP answers a volunteer's customers: /MODULE/PATH?id=CONTENT with that
+// content, under whatever path it is held; without an id, what is held under
+// the path. A customer whose content is not held (any more) is sent back to
+// the central host.
+func (v *volunteer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Server", v.o.software())
+	if !reads(w, r) {
+		return
+	}
+	switch r.URL.Path {
+	case "/metrics":
+		v.metrics.ServeHTTP(w, r)
+		return
+	case "/":
+		send(w, r, "text/plain; charset=utf-8", fmt.Appendf(nil, "prsync volunteer %s of %s\n", v.started.Global.VolunteerName, v.central))
+		return
+	}
+	name, path, err := splitPath(r.URL.EscapedPath())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var id content.ID
+	if q := r.URL.Query(); q.Has(tracker.QueryID) {
+		if id, err = content.ParseID(q.Get(tracker.QueryID)); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	if v.serving != nil && r.Method == http.MethodGet {
+		select {
+		case v.serving <- struct{}{}:
+			defer func() { <-v.serving }()
+		default:
+			v.sendBack(w, r)
+			return
+		}
+	}
+	m, f, e, err := v.find(name, path, id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errChanged):
+		v.sendBack(w, r)
+		return
+	case err != nil:
+		v.o.Log.Error("a file cannot be read", "module", name, "path", path, "error", err)
+		v.sendBack(w, r)
+		return
+	}
+	defer f.Close()
+	if !v.gate.allow(w, r, m.name) {
+		return
+	}
+	h.Set("ETag", `"`+e.ID.String()+`"`)
+	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(e.ID[:])+":")
+	v.meter.serve(w, r, path, time.Unix(0, e.Mtime), f)
+}
+
+// sendBack sends a customer to the central host, which is to serve the file
+// itself.
+func (v *volunteer) sendBack(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Location", v.central+r.URL.EscapedPath()+"?"+tracker.OriginQuery)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusFound)
+}
+
+// find opens the content id, or with a zero id the file at the path.
+func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, *index.Entry, error) {
+	m := v.ms.get(name)
+	if m != nil {
+		if view := m.view.Load(); view != nil {
+			e, err := view.Lookup(path)
+			if err == nil && e.Retired.IsZero() && (id.IsZero() || e.ID == id) {
+				if f, err := openEntry(m.root, &e); err == nil {
+					return m, f, &e, nil
+				}
+			}
+		}
+	}
+	if id.IsZero() {
+		return nil, nil, nil, fs.ErrNotExist
+	}
+	for _, m := range v.ms.all() {
+		view := m.view.Load()
+		if view == nil || !view.Holds(id) {
+			continue
+		}
+		names, err := view.Names(id, maxTried)
+		if err != nil {
+			continue
+		}
+		for i := range names {
+			if f, err := openEntry(m.root, &names[i]); err == nil {
+				return m, f, &names[i], nil
+			}
+		}
+	}
+	return nil, nil, nil, fs.ErrNotExist
+}
+
+// splitPath splits an escaped URL path into module and path. "." and ".."
+// elements and escaped slashes are errors.
+func splitPath(escaped string) (module, path string, err error) {
+	bad := errors.New("malformed path")
+	if len(escaped) > maxURLPath {
+		return "", "", bad
+	}
+	var elems []string
+	for e := range strings.SplitSeq(escaped, "/") {
+		if e == "" {
+			continue
+		}
+		u, err := url.PathUnescape(e)
+		if err != nil || u == "." || u == ".." || strings.ContainsAny(u, "/\x00") {
+			return "", "", bad
+		}
+		elems = append(elems, u)
+	}
+	if len(elems) == 0 {
+		return "", "", bad
+	}
+	return elems[0], strings.Join(elems[1:], "/"), nil
+}

@@ -1,0 +1,195 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/index"
+)
+
+// errChanged says that no file is left which still is as it was indexed.
+var errChanged = errors.New("file changed since it was indexed")
+
+// heldFile is an open file that is as the index has it.
+type heldFile struct {
+	*os.File
+	st index.Stat
+}
+
+// check reports whether the file still is the one that was indexed.
+func (f *heldFile) check() error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st, ok := index.StatOf(fi); !ok || st != f.st {
+		return errChanged
+	}
+	return nil
+}
+
+// openEntry opens the file of an entry below root. A link or another file that
+// was put in its place is not what the index has, wherever it leads.
+func openEntry(root string, e *index.Entry) (*heldFile, error) {
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	// Without blocking, should a FIFO have been put there.
+	f, err := dir.OpenFile(e.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	h := &heldFile{f, e.Stat}
+	if err := h.check(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return h, nil
+}
+
+// maxTried is how many names of a content are tried.
+const maxTried = 16
+
+// openContent opens a content under the path it was asked for, or under any
+// other that has it.
+func openContent(root string, r *index.Reader, path string, id content.ID) (*heldFile, error) {
+	err := error(errChanged)
+	if e, lookErr := r.Lookup(path); lookErr == nil && e.ID == id && e.Retired.IsZero() {
+		var f *heldFile
+		if f, err = openEntry(root, &e); err == nil {
+			return f, nil
+		}
+	}
+	names, namesErr := r.Names(id, maxTried)
+	if namesErr != nil {
+		return nil, namesErr
+	}
+	for i := range names {
+		if names[i].Path == path {
+			continue
+		}
+		var f *heldFile
+		if f, err = openEntry(root, &names[i]); err == nil {
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+// meter measures and limits what a service sends to customers.
+type meter struct {
+	active  atomic.Int64 // requests being served
+	sent    atomic.Int64 // bytes
+	limiter *rate.Limiter
+}
+
+// newMeter limits to so many bytes per second, 0 is unlimited.
+func newMeter(limit int64) *meter {
+	m := &meter{}
+	if limit > 0 {
+		m.limiter = rate.NewLimiter(rate.Limit(limit), int(max(sendChunk, min(limit, 1<<30))))
+	}
+	return m
+}
+
+const (
+	// sendChunk is sent between two looks at the limit.
+	sendChunk = 256 << 10
+	// heldBack is the end of each answer that is sent only once the file was
+	// found unchanged after everything had been read. A customer of a file
+	// that is rewritten in place thus gets a short answer, and tries again,
+	// instead of a mixture.
+	heldBack = 16 << 10
+)
+
+// serve answers with the file: ranges, conditions and HEAD as
+// http.ServeContent has them, by sendfile(2) where that is possible.
+func (m *meter) serve(w http.ResponseWriter, r *http.Request, name string, mtime time.Time, f *heldFile) {
+	m.active.Add(1)
+	defer m.active.Add(-1)
+	setType(w, name)
+	http.ServeContent(&checkedWriter{ResponseWriter: w, ctx: r.Context(), f: f, m: m}, r, "", mtime, f.File)
+}
+
+// setType sets the content's type by its name alone.
+func setType(w http.ResponseWriter, name string) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	if h.Get("Content-Type") == "" {
+		t := mime.TypeByExtension(path.Ext(name))
+		if t == "" {
+			t = "application/octet-stream"
+		}
+		h.Set("Content-Type", t)
+	}
+}
+
+// checkedWriter writes a file's bytes, the last ones after a check.
+type checkedWriter struct {
+	http.ResponseWriter
+	ctx context.Context
+	f   *heldFile
+	m   *meter
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *checkedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// ReadFrom is what http.ServeContent copies through.
+func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
+	l, ok := src.(*io.LimitedReader)
+	if !ok {
+		return 0, errors.New("host: a body of unknown length")
+	}
+	for l.N > heldBack {
+		n := min(sendChunk, l.N-heldBack)
+		if err := w.m.wait(w.ctx, int(n)); err != nil {
+			return total, err
+		}
+		k, err := io.Copy(w.ResponseWriter, io.LimitReader(l.R, n))
+		l.N -= k
+		total += k
+		w.m.sent.Add(k)
+		if err != nil {
+			return total, err
+		}
+		if k < n {
+			return total, io.ErrUnexpectedEOF
+		}
+	}
+	tail := make([]byte, l.N)
+	if _, err := io.ReadFull(l.R, tail); err != nil {
+		panic(http.ErrAbortHandler) // the file has become shorter
+	}
+	if err := w.f.check(); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if err := w.m.wait(w.ctx, len(tail)); err != nil {
+		return total, err
+	}
+	n, err := w.ResponseWriter.Write(tail)
+	l.N -= int64(n)
+	w.m.sent.Add(int64(n))
+	return total + int64(n), err
+}
+
+func (m *meter) wait(ctx context.Context, n int) error {
+	if m.limiter == nil {
+		return nil
+	}
+	return m.limiter.WaitN(ctx, n)
+}
