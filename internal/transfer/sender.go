@@ -136,12 +136,16 @@ func (s *Sender) Run() error {
 				}
 			}
 			if s.c.Setup.IncRecurse && len(s.lists) > 0 {
-				s.held -= len(s.lists[0].Files)
-				s.oldTotal -= len(s.lists[0].Files)
-				s.nextStart = s.lists[0].End() + 1
+				done := s.lists[0]
+				s.held -= len(done.Files)
+				s.oldTotal -= len(done.Files)
+				s.nextStart = done.End() + 1
 				s.lists[0] = nil
 				s.lists = s.lists[1:]
 				if len(s.lists) > 0 {
+					if s.cur == done {
+						s.cur = s.lists[0]
+					}
 					if s.lists[0] == s.cur {
 						s.oldTotal = len(s.cur.Files)
 					}

@@ -122,6 +122,7 @@ func (s *Sender) SendList(args []string) error {
 	s.lists = append(s.lists, l.List)
 	s.total += len(l.Files)
 	s.held, s.oldTotal = len(l.Files), len(l.Files)
+	s.cur = l.List
 	if !inc {
 		s.eof = true
 		return s.c.W.Flush()
