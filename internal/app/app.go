@@ -24,6 +24,7 @@ import (
 	"github.com/prsync/prsync/internal/session"
 	"github.com/prsync/prsync/internal/version"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // Version is the program's version.
@@ -220,7 +221,7 @@ func (p *program) sessionEnv() (session.Env, error) {
 	return session.Env{
 		Cwd: cwd, Umask: p.umask, EUID: uint32(os.Geteuid()), PID: os.Getpid(), Now: time.Now, Getenv: p.getenv,
 		Home: p.getenv("HOME"), Stdin: p.stdin, Out: p.stdout, Err: p.stderr, Names: meta.NewSystemNames(),
-		Foreground: p.foreground,
+		Foreground: p.foreground, Terminal: term.IsTerminal(int(p.stdout.Fd())),
 	}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto"
 	"github.com/prsync/prsync/internal/session"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -66,6 +67,12 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		sp.Args = []string{plan.Dest}
 	}
 	cenv := p.clientEnv(o)
+	if session.OffersSwarm(o, plan.AmSender) {
+		cenv.Offer = string(rune(rsyncproto.OfferLetter))
+		swarm := p.newSwarmClient(ctx, o, plan)
+		defer swarm.close()
+		sp.Swarm = swarm.open
+	}
 	var conn *client.Conn
 	if plan.Kind == client.KindShell {
 		conn, err = client.RemoteShell(ctx, o, plan.Host, plan.RemotePaths(), plan.AmSender, cenv)

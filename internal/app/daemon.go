@@ -58,6 +58,7 @@ func (p *program) daemon(d *options.DaemonOptions) error {
 			cancel(exitcode.Silent(exitcode.Signal))
 		}
 	}()
+	cfg.Enter = func(s *daemon.Session) any { return p.publishedModule(s) }
 	cfg.Serve = func(ctx context.Context, s *daemon.Session) error { return p.serveModule(ctx, s, names) }
 	var err error
 	if d.Server {
@@ -123,6 +124,12 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 			s.In.Close()
 			s.Out.Close()
 		},
+	}
+	if pub, _ := s.Entered.(*publication); pub != nil {
+		defer pub.close()
+		if takesOffer(o) {
+			sp.Publish = pub.modulePublisher()
+		}
 	}
 	err := session.Run(ctx, sp)
 	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK {

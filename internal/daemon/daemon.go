@@ -76,6 +76,9 @@ type Config struct {
 	// Now is the clock of the log; nil is time.Now.
 	Now func() time.Time
 
+	// Enter, unless nil, is called before the process goes into a module and
+	// drops its privileges; what it returns becomes Session.Entered.
+	Enter func(s *Session) any
 	// Serve runs what a client asked for.
 	Serve ServeFunc
 }
@@ -117,6 +120,8 @@ type Session struct {
 	Dir string
 	// FullPath is the path of the module before any chroot (%P in logs).
 	FullPath string
+	// Entered is what Config.Enter returned.
+	Entered any
 	// Chrooted is set when the kernel confines paths to the module, or to
 	// the directory around it when Inner is set too.
 	Chrooted bool

@@ -121,6 +121,9 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 			defer helper.close()
 		}
 	}
+	if c.d.Enter != nil {
+		s.Entered = c.d.Enter(s)
+	}
 	if err := c.moveIn(s, where); err != nil {
 		return err
 	}

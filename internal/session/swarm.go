@@ -46,7 +46,9 @@ func (s *side) useSwarm() error {
 	var cfg *transfer.SwarmConfig
 	why := errNoOffer
 	if s.p.Swarm != nil {
-		cfg, why = s.p.Swarm(s.setup.Offer)
+		if cfg, why = s.p.Swarm(s.setup.Offer); cfg == nil && why == nil {
+			why = errNoOffer
+		}
 	}
 	if cfg == nil {
 		if require {
