@@ -248,6 +248,15 @@ func (p *program) server(args []string) error {
 		if err != nil {
 			return p.fail(exitcode.New(exitcode.StreamIO, "reading the arguments: %w", err))
 		}
+		set, err := session.Charset(o, true, p.getenv)
+		if err != nil {
+			return p.fail(err)
+		}
+		if set != nil {
+			for i := range more {
+				more[i] = set.Encode(more[i])
+			}
+		}
 		all := append(append([]string(nil), args[1:]...), more...)
 		env := p.optionEnv()
 		env.Secluded = true

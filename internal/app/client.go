@@ -58,6 +58,14 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	}
 	defer closeLog()
 	sp := session.Params{Opts: o, Env: env, LogLine: line, Sender: plan.AmSender, Args: plan.Sources}
+	if sp.Batch, err = session.OpenBatch(o, &env, p.argv, operands); err != nil {
+		*role = "Receiver"
+		return err
+	}
+	if o.Batch == options.BatchRead {
+		*role = "generator"
+		return session.ReadBatch(ctx, sp, plan.Dest)
+	}
 	*role = "sender"
 	if plan.Kind == client.KindLocal {
 		return session.RunLocal(ctx, sp, plan.Dest)
@@ -67,6 +75,13 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		sp.Args = []string{plan.Dest}
 	}
 	cenv := p.clientEnv(o)
+	set, err := session.Charset(o, false, p.getenv)
+	if err != nil {
+		return err
+	}
+	if set != nil {
+		cenv.Convert = set.Decode
+	}
 	if session.OffersSwarm(o, plan.AmSender) {
 		cenv.Offer = string(rune(rsyncproto.OfferLetter))
 		swarm := p.newSwarmClient(ctx, o, plan)

@@ -90,7 +90,7 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 	m := &session.Module{
 		Name: s.Module.Name, Root: s.Root, Filters: s.Filter, Sanitize: s.Inner, Confine: s.SecureLinks,
 		IgnoreNonreadable: s.Module.IgnoreNonreadable, NumericIDs: s.NumericIDs, MungeLinks: s.MungeLinks,
-		LogLine: logLine, Forbidden: s.Forbidden, Timeout: o.Timeout, NoCompress: noCompress(s.Module.DontCompress), Err: s.Err,
+		Charset: s.Module.Charset, LogLine: logLine, Forbidden: s.Forbidden, Timeout: o.Timeout, NoCompress: noCompress(s.Module.DontCompress), Err: s.Err,
 	}
 	if s.Chmod != "" {
 		list, err := meta.ParseChmod(s.Chmod, p.umask)

@@ -29,6 +29,8 @@ type argReader struct {
 	// secluded says that these are the arguments that follow the mark -s:
 	// nothing in them was escaped, and one is one path.
 	secluded bool
+	// convert takes an argument out of UTF-8, nil for none.
+	convert func(arg string) string
 	// expand turns a path argument into the names that it matches.
 	expand func(pattern string) ([]string, error)
 }
@@ -88,6 +90,9 @@ func (r *argReader) next() (string, error) {
 		if r.nulls && b[0] == 0 || !r.nulls && (b[0] == '\n' || b[0] == '\r') {
 			if i := strings.IndexByte(string(arg), 0); i >= 0 {
 				arg = arg[:i]
+			}
+			if r.convert != nil {
+				return r.convert(string(arg)), nil
 			}
 			return string(arg), nil
 		}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/prsync/prsync/internal/charset"
 	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -289,6 +290,13 @@ func (c *connection) readRequest(s *Session) (early []string, err error) {
 	}
 	early = s.Args
 	r.nulls, r.secluded = true, true
+	if name := s.Module.Charset; name != "" {
+		set, err := charset.Lookup(name)
+		if err != nil {
+			return nil, exitcode.New(exitcode.Unsupported, "module %s: charset: %w", s.Module.Name, err)
+		}
+		r.convert = set.Encode
+	}
 	if s.Args, s.Paths, err = r.read(); err != nil {
 		return nil, c.badRequest(err)
 	}

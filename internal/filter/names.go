@@ -7,6 +7,9 @@ import (
 
 // Names reads the names in a --files-from list, one at a time.
 type Names struct {
+	// Convert, if not nil, converts each name (--iconv).
+	Convert func(name string) string
+
 	in     *bufio.Reader
 	nulls  bool
 	remote bool
@@ -40,6 +43,9 @@ func (n *Names) Next() (string, error) {
 		case n.remote && len(name) == 0:
 			return "", io.EOF
 		case n.remote || len(name) > 0 && name[0] != '#' && name[0] != ';':
+			if n.Convert != nil {
+				return n.Convert(string(name)), nil
+			}
 			return string(name), nil
 		}
 		name = name[:0]

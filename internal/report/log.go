@@ -194,6 +194,9 @@ func (l *Log) write(code Code, text string, fromPeer bool) {
 		code = Error
 	case ErrorUTF8:
 		fromPeer, code = true, Error
+		if l.sent(ErrorUTF8, text) {
+			return
+		}
 	}
 	if fromPeer && l.cfg.Convert != nil {
 		text = l.cfg.Convert(text)
@@ -219,20 +222,31 @@ func (l *Log) write(code Code, text string, fromPeer bool) {
 		return
 	}
 	toErr := code != Info
-	if cfg.Server && cfg.Stderr != StderrAll && !(cfg.Stderr == StderrErrors && toErr && !cfg.Daemon) {
-		if l.via != nil {
-			if l.via(code, text) {
-				return
-			}
-		} else if send := l.send.Load(); send != nil && (*send)(code, text) {
-			return
-		}
-		if cfg.Daemon {
+	if l.travels(code) {
+		if l.sent(code, text) || cfg.Daemon {
 			return
 		}
 		toErr = true
 	}
 	l.print(toErr || cfg.Stderr == StderrAll, text)
+}
+
+// travels reports whether messages of a kind go to the other side.
+func (l *Log) travels(code Code) bool {
+	c := &l.cfg
+	return c.Server && c.Stderr != StderrAll && (c.Stderr != StderrErrors || code == Info || c.Daemon)
+}
+
+// sent sends a message to the other side, if it is to go there and can.
+func (l *Log) sent(code Code, text string) bool {
+	if !l.travels(code) {
+		return false
+	}
+	if l.via != nil {
+		return l.via(code, text)
+	}
+	send := l.send.Load()
+	return send != nil && (*send)(code, text)
 }
 
 func (c *core) print(toErr bool, text string) {

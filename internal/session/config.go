@@ -39,6 +39,9 @@ func (s *side) newLog() *report.Log {
 	if p.Module != nil {
 		cfg.LogLine = p.Module.LogLine
 	}
+	if s.charset != nil {
+		cfg.Convert = s.charset.Encode
+	}
 	l := report.New(cfg)
 	if p.Server {
 		l.SendTo(func(code report.Code, text string) bool { return s.tell(code, text, false) })
@@ -50,6 +53,12 @@ func (s *side) newLog() *report.Log {
 func (s *side) tell(code report.Code, text string, inOrder bool) bool {
 	if !s.w.Muxed() {
 		return false
+	}
+	if s.charset != nil && code != report.ErrorUTF8 {
+		text = s.charset.Decode(text)
+	}
+	if code == report.ErrorUTF8 {
+		code = report.Error
 	}
 	if s.setup != nil && s.setup.Protocol < 30 {
 		switch code {
@@ -111,6 +120,9 @@ func (s *side) config() (*transfer.Config, error) {
 		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,
 		InsecureLinks: o.InsecureLinks, Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
 		Unsorted: o.Iconv != "",
+	}
+	if s.charset != nil {
+		c.NameToWire, c.NameFromWire = s.charset.ToUTF8, s.charset.FromUTF8
 	}
 	if o.IgnoreMissingArgs {
 		c.MissingArgs = 1

@@ -62,7 +62,7 @@ func (s *side) client() error {
 		}
 		if remoteList {
 			s.w.Flush()
-			s.c.FilesFrom = filter.NewNames(byteReader{s.r}, true, true)
+			s.c.FilesFrom = s.wireNames()
 		}
 		if s.writesBatch() {
 			s.w.Tee = s.p.Batch.begin(s)
@@ -95,6 +95,15 @@ func (s *side) client() error {
 		s.r.Tee = s.p.Batch.begin(s)
 	}
 	return s.receive()
+}
+
+// wireNames reads the names of --files-from that the other side sends.
+func (s *side) wireNames() *filter.Names {
+	n := filter.NewNames(byteReader{s.r}, true, true)
+	if s.namesOnWire() {
+		n.Convert = s.charset.Encode
+	}
+	return n
 }
 
 // byteReader keeps a bufio.Reader on top of it from reading ahead of the
@@ -137,7 +146,7 @@ func (s *side) server() error {
 			if proto < 31 {
 				s.r.StopMux()
 			}
-			s.c.FilesFrom = filter.NewNames(byteReader{s.r}, true, true)
+			s.c.FilesFrom = s.wireNames()
 		} else if s.o.FilesFrom != "" {
 			if err := s.openNames(); err != nil {
 				return err
@@ -310,6 +319,9 @@ func (s *side) forwardNames() error {
 			}
 			if s.p.Implied != nil {
 				s.p.Implied.Add(name, false)
+			}
+			if s.namesOnWire() {
+				name = s.charset.Decode(name)
 			}
 			if _, err := s.w.Write(append([]byte(name), 0)); err != nil {
 				break

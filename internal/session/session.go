@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prsync/prsync/internal/charset"
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -61,6 +62,7 @@ type Module struct {
 	MungeLinks        bool
 	LogLine           func(code report.Code, text string)
 	LogFormat         *report.Line
+	Charset           string // "charset", "" for none
 	// Forbidden says that the module may not be used in this direction.
 	Forbidden  func() error
 	Timeout    int // to be told to the client, seconds
@@ -110,8 +112,10 @@ type side struct {
 	w     *wire.Writer
 	setup *rsyncproto.Setup
 	c     *transfer.Config
-	snd   *transfer.Sender
-	rcv   *transfer.Receiving
+	// charset is that of our names, nil where none are converted.
+	charset *charset.Set
+	snd     *transfer.Sender
+	rcv     *transfer.Receiving
 
 	mu       sync.Mutex
 	timeout  int
@@ -197,6 +201,9 @@ func isSilent(err error) bool {
 func newSide(p *Params) (*side, error) {
 	s := &side{p: p, o: p.Opts, stop: make(chan struct{})}
 	s.r, s.w = wire.NewReader(p.In), wire.NewWriter(p.Out)
+	if err := s.openCharset(); err != nil {
+		return nil, err
+	}
 	s.log = s.newLog()
 	s.timeout = p.Opts.Timeout
 	c, err := s.config()
@@ -489,7 +496,11 @@ func (s *side) message(code wire.Msg, b []byte) error {
 		if n := len(b); n > 0 && b[n-1] == 0 {
 			mode, b = 0040755, b[:n-1]
 		}
-		s.c.LogDeleted(s.log.As("sender"), string(b), mode)
+		name := string(b)
+		if s.charset != nil {
+			name = s.charset.Encode(name)
+		}
+		s.c.LogDeleted(s.log.As("sender"), name, mode)
 	case wire.MsgSuccess:
 		v, ok := num()
 		if !ok {

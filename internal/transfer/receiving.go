@@ -124,7 +124,9 @@ func (r *Receiving) policy() flist.Policy {
 	c := r.c
 	p := flist.Policy{
 		Who: "Receiver", MissingArgs: c.MissingArgs == 2, Recurse: c.Recurse, Sanitize: c.Sanitize,
-		Name: c.NameFromWire,
+	}
+	if c.NameFromWire != nil {
+		p.Name = r.localName
 	}
 	if len(c.Chmod) > 0 {
 		p.Chmod = c.Chmod.Apply
@@ -135,11 +137,12 @@ func (r *Receiving) policy() flist.Policy {
 	p.GroupID = r.ids.Group
 	p.MapUserNow = c.Setup.IncRecurse && root && (named || c.IDs.UserMap != "")
 	p.MapGroupNow = c.Setup.IncRecurse && (!root || named || c.IDs.GroupMap != "")
-	p.Link = func(target string, depth int) (string, error) {
+	p.Link = func(name, target string, depth int) (string, error) {
 		if c.LinkIconv && c.NameFromWire != nil {
 			t, err := c.NameFromWire(target)
 			if err != nil {
 				r.io.Set(ioGeneral)
+				r.log.Printf(report.ErrorXfer, "[%s] cannot convert symlink data for: %s (%s)\n", r.log.Who(), r.c.fullName(r.c.Cwd, name), err)
 				return "", err
 			}
 			target = t
@@ -169,6 +172,17 @@ func (r *Receiving) policy() flist.Policy {
 	rules := r.rules.Xattrs
 	p.XattrName = rules.Received
 	return p
+}
+
+// localName converts a name that has arrived. An entry whose name has no
+// counterpart here is reported and left out.
+func (r *Receiving) localName(name string) (string, error) {
+	local, err := r.c.NameFromWire(name)
+	if err != nil {
+		r.io.Set(ioGeneral)
+		r.log.Printf(report.ErrorUTF8, "[%s] cannot convert filename: %s (%s)\n", r.log.Who(), name, err)
+	}
+	return local, err
 }
 
 // ReadList reads the first file list, and one more where it has a single

@@ -73,7 +73,7 @@ type Sender struct {
 func NewSender(c *Config, names flist.Names) *Sender {
 	s := &Sender{
 		c: c, log: c.Log.As("sender"), io: &IOErrors{},
-		byDir: map[string]int32{}, relNames: map[*flist.File][]relName{},
+		byDir: map[string]int32{}, relNames: map[*flist.File][]relName{}, wireDir: map[*flist.File]int32{},
 		ndxIn: wire.NewNdxState(), ndxOut: wire.NewNdxState(), nextDir: -1,
 		window: delta.NewWindow(nil, 0),
 	}

@@ -83,8 +83,8 @@ func (s *Sender) SendList(args []string) error {
 	mid := s.c.Now()
 	s.endList(s.c.IgnoreErrors)
 	if inc {
-		flist.Sort(l.Files, s.c.Setup.Protocol)
-		flist.MarkDuplicates(l.Files, s.c.Setup.Protocol)
+		s.sortList(l)
+		flist.MarkDuplicates(l.Sorted, s.c.Setup.Protocol)
 	} else {
 		s.enc.Forget()
 	}
@@ -106,8 +106,6 @@ func (s *Sender) SendList(args []string) error {
 		if !s.c.NumericIDs {
 			s.enc.IDLists()
 		}
-	} else {
-		s.sortList(l)
 	}
 	if s.c.Setup.Protocol < 30 {
 		e := s.io.Get()
@@ -129,7 +127,7 @@ func (s *Sender) SendList(args []string) error {
 	}
 	s.nextDir = -1
 	s.addDirs(-1, l.List)
-	if len(l.Files) == 0 || l.Files[0].Base != "." {
+	if len(l.Files) == 0 || l.Sorted[0].Base != "." {
 		l.Parent = -1
 	}
 	if s.nextDir < 0 {

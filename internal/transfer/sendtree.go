@@ -39,14 +39,14 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 		conv, err := s.c.NameToWire(wireName)
 		if err != nil {
 			s.io.Set(ioGeneral)
-			s.log.Printf(report.ErrorXfer, "[%s] cannot convert filename: %s (%s)\n", s.log.Who(), wireName, report.Reason(err))
+			s.log.Printf(report.ErrorXfer, "[%s] cannot convert filename: %s (%s)\n", s.log.Who(), wireName, err)
 			return nil
 		}
 		wireName = conv
 		if link != "" && s.c.LinkIconv {
 			if link, err = s.c.NameToWire(link); err != nil {
 				s.io.Set(ioGeneral)
-				s.log.Printf(report.ErrorXfer, "[%s] cannot convert symlink data for: %s (%s)\n", s.log.Who(), s.full(s.sources[si], f.Name()), report.Reason(err))
+				s.log.Printf(report.ErrorXfer, "[%s] cannot convert symlink data for: %s (%s)\n", s.log.Who(), s.full(s.sources[si], f.Name()), err)
 				return nil
 			}
 		}
@@ -71,6 +71,9 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 		f.Ext().Xattrs = s.enc.Xattrs(xattrs)
 	}
 	if f.IsDir() {
+		if s.c.Unsorted {
+			s.wireDir[f] = int32(len(s.wireDir))
+		}
 		l.dirs++
 	}
 	l.Files = append(l.Files, f)

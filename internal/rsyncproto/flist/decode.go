@@ -28,7 +28,7 @@ type Policy struct {
 	// the entry without a name, which the caller drops.
 	Name func(name string) (string, error)
 	// Link converts a symbolic link's target: character set, munging.
-	Link func(target string, depth int) (string, error)
+	Link func(name, target string, depth int) (string, error)
 	// Sanitize forces names below the root (a daemon without chroot).
 	Sanitize bool
 	// Check refuses a name that was not asked for or is excluded.
@@ -466,7 +466,7 @@ func (d *Decoder) link(f *File) {
 		target = target[:i]
 	}
 	if d.pol.Link != nil && d.r.Err() == nil {
-		t, err := d.pol.Link(target, int(f.Depth)-1)
+		t, err := d.pol.Link(f.Name(), target, int(f.Depth)-1)
 		if err != nil {
 			f.Base = ""
 			t = ""
