@@ -35,9 +35,16 @@ const (
 // System is the state directory of services that run as root.
 const System = "/var/lib/prsync"
 
-// Default returns the state directory of a service without "state dir":
-// System for root, else below $XDG_STATE_HOME or the home directory.
+// Env is the variable that names the state directory of services without
+// "state dir", and where transfers look first.
+const Env = "PRSYNC_STATE_DIR"
+
+// Default returns the state directory of a service without "state dir": $Env,
+// else System for root, else below $XDG_STATE_HOME or the home directory.
 func Default(euid int, getenv func(string) string) (string, error) {
+	if d := getenv(Env); filepath.IsAbs(d) {
+		return filepath.Clean(d), nil
+	}
 	if euid == 0 {
 		return System, nil
 	}
@@ -51,7 +58,7 @@ func Default(euid int, getenv func(string) string) (string, error) {
 }
 
 // Candidates returns where a transfer looks for the services of its machine:
-// the user's own state directory, then the system's.
+// $Env or the user's own state directory, then the system's.
 func Candidates(euid int, getenv func(string) string) []string {
 	dirs := []string{System}
 	if d, err := Default(euid, getenv); err == nil && d != System {

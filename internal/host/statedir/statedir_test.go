@@ -44,6 +44,7 @@ func TestPaths(t *testing.T) {
 		want string
 	}{
 		{0, nil, "/var/lib/prsync"},
+		{0, map[string]string{"PRSYNC_STATE_DIR": "/p/"}, "/p"},
 		{1, map[string]string{"HOME": "/home/u"}, "/home/u/.local/state/prsync"},
 		{1, map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "/s"}, "/s/prsync"},
 		{1, map[string]string{"XDG_STATE_HOME": "relative"}, ""},
