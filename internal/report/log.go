@@ -193,7 +193,7 @@ func (l *Log) write(code Code, text string, fromPeer bool) {
 	case ErrorSocket:
 		code = Error
 	case ErrorUTF8:
-		fromPeer, code = true, Error
+		fromPeer, code = !l.cfg.Server, Error
 		if l.sent(ErrorUTF8, text) {
 			return
 		}

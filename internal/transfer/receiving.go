@@ -259,7 +259,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	}
 	var newDirs []*flist.File
 	bits, err := r.dec.List(l, func(f *flist.File) error {
-		if inc {
+		if inc && f.Active() {
 			at := f.Dir
 			if c.Relative {
 				at = strings.TrimPrefix(at, "/")
@@ -267,9 +267,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 			if at != want && !(want == "." && at == "") {
 				return flist.BadListError(f)
 			}
-			if f.IsDir() {
-				newDirs = append(newDirs, f)
-			}
+		}
+		if inc && f.IsDir() {
+			newDirs = append(newDirs, f)
 		}
 		r.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
 		return nil
