@@ -51,6 +51,19 @@ func Main(argv, env []string) int {
 	return int(exitcode.Of(p.run(), exitcode.Syntax))
 }
 
+// pollable returns a descriptor of its own that is what f is, and can be waited
+// for and closed by another goroutine. A second file on f's own number would
+// not do: when a remote shell hands over a socket that does not block, f is
+// with the poller already, which takes a number once.
+func pollable(f *os.File, name string) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("cannot duplicate %s: %w", name, err)
+	}
+	unix.SetNonblock(fd, true) // a file cannot, and need not
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // currentUmask reads the umask, which can only be read by setting it.
 func currentUmask() uint32 {
 	old := unix.Umask(022)
@@ -275,13 +288,22 @@ func (p *program) server(args []string) error {
 	if len(operands) > 0 {
 		operands = operands[1:] // "."
 	}
-	unix.SetNonblock(int(p.stdin.Fd()), true)
-	unix.SetNonblock(int(p.stdout.Fd()), true)
-	in, out := os.NewFile(p.stdin.Fd(), "stdin"), os.NewFile(p.stdout.Fd(), "stdout")
+	in, err := pollable(p.stdin, "stdin")
+	if err != nil {
+		return p.fail(err)
+	}
+	out, err := pollable(p.stdout, "stdout")
+	if err != nil {
+		return p.fail(err)
+	}
 	env.Out = p.stderr
 	sp := session.Params{
 		Opts: o, Server: true, Sender: o.Sender, In: in, Out: session.Limit(out, o.Bwlimit), Args: operands, Env: env,
-		Close: func() { in.Close(); out.Close() },
+		Close: func() {
+			for _, f := range []*os.File{in, out, p.stdin, p.stdout} {
+				f.Close()
+			}
+		},
 	}
 	closeLog, err := p.serverLog(&sp, o)
 	if err != nil {
