@@ -67,16 +67,15 @@ func (s *scenario) protocols() []int {
 	return some
 }
 
-// hold runs a scenario in every way with one protocol; with the older ones
-// what is not core leaves out the daemon, whose streams are the same.
+// hold runs a scenario in every way with one protocol. With the older ones what
+// is not core keeps to the remote shell: the streams are the same.
 func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
 	all := s.only
 	if all == nil {
 		all = ways
 	}
 	for _, w := range all {
-		daemon := w == daemonPush || w == daemonPull
-		if !newest && (!s.core || testing.Short()) && daemon {
+		if w != push && w != pull && !newest && (!s.core || testing.Short()) {
 			continue
 		}
 		t.Run(string(w), func(t *testing.T) {

@@ -14,12 +14,13 @@ var varying = []struct {
 	as      string
 }{
 	{regexp.MustCompile(`^(sent) [\d.,]+[KMGT]? bytes  (received) [\d.,]+[KMGT]? bytes  [\d.,]+[KMGT]? bytes/sec`), "$1 N bytes  $2 N bytes  N bytes/sec"},
-	{regexp.MustCompile(`^(DATE \[PID\] sent) [\d,]+ bytes  received [\d,]+ bytes `), "$1 N bytes  received N bytes "},
-	{regexp.MustCompile(`^(total size is .*  speedup is) [\d.,]+`), "$1 N"},
+	{regexp.MustCompile(`^(DATE \[PID\] sent) [\d,]+ bytes  received [\d,]+ bytes  ([\d.,]+ bytes/sec)?`), "$1 N bytes  received N bytes  "},
+	{regexp.MustCompile(`\b(total size is .*  speedup is) [\d.,]+`), "$1 N"},
 	{regexp.MustCompile(`^(Total bytes (?:sent|received)): .*`), "$1: N"},
 	{regexp.MustCompile(`^(File list (?:generation|transfer) time): .*`), "$1: N"},
 	{regexp.MustCompile(`^(Number of .* in this batch): .*`), "$1: N"},
-	{regexp.MustCompile(`hash_hits=\d+`), "hash_hits=N"}, // depends on the hash table
+	{regexp.MustCompile(`hash_hits=\d+`), "hash_hits=N"},      // depends on the hash table
+	{regexp.MustCompile(`( -\w*e[\d.]*i?LsfxCIvu)P `), "$1 "}, // our letter, see prsync-protocol(5)
 	// Which file lists have arrived when a line is printed is chance.
 	{regexp.MustCompile(` +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d \(xfr#(\d+), (?:to|ir)-chk=\d+/\d+\)`), " RATE TIME (xfr#$1)"},
 	{regexp.MustCompile(`\b(at) [\w./]+:?\(?\d*\)? ?\[(\w+)=[\w.-]+\]`), "$1 PLACE [$2]"},

@@ -302,7 +302,7 @@ var reports = []scenario{
 	{name: "list-only", args: "--list-only -r", to: noDest, core: true},
 	{name: "list-only-links", args: "-av --list-only", to: noDest},
 	{name: "list-only-one-level", args: "", to: noDest},
-	{name: "list-only-human", args: "-rh --list-only -UD", to: noDest, own: true},
+	{name: "list-only-human", args: "-rh --list-only", to: noDest},
 	{name: "list-only-dest", args: "-ai --list-only"},
 	{name: "log-file", args: "-a --delete --log-file=run.log", core: true},
 	{name: "log-file-format", args: "-av --log-file=run.log --log-file-format=%i|%n|%l"},
