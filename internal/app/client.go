@@ -52,6 +52,9 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	if err != nil {
 		return err
 	}
+	var flush func()
+	env.Out, flush = outbuf(env.Out, o.Outbuf)
+	defer flush()
 	line, closeLog, err := p.logFile(o)
 	if err != nil {
 		return err

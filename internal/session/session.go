@@ -131,6 +131,9 @@ func Run(ctx context.Context, p Params) error {
 	if err != nil {
 		return err
 	}
+	if err := copyAs(s); err != nil {
+		return err
+	}
 	return s.run(ctx)
 }
 
@@ -162,6 +165,9 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 	}
 	ss, err := newSide(&srv)
 	if err != nil {
+		return err
+	}
+	if err := copyAs(cs, ss); err != nil {
 		return err
 	}
 	ss.c.Filters = cs.c.Filters.Clone()
@@ -423,7 +429,7 @@ func (s *side) watch(ctx context.Context) {
 		s.mu.Lock()
 		timeout := s.timeout
 		s.mu.Unlock()
-		if at := s.o.StopAt; !at.IsZero() && s.p.Env.Now().After(at) && !s.p.Server {
+		if at := s.o.StopAt; !at.IsZero() && !s.p.Env.Now().Before(at) && !(s.p.local && s.p.Server) {
 			s.log.Printf(report.Error, "stopping at requested limit\n")
 			s.abort(exitcode.Silent(exitcode.Timeout))
 			return

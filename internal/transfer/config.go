@@ -190,8 +190,9 @@ type Config struct {
 	RemoveSent   bool // the old --remove-sent-files
 	ReadBatch    bool
 	OnlyBatch    bool // --only-write-batch: the data goes to Batch alone
-	Batch        io.Writer
-	StopAt       time.Time
+	// MaxAlloc bounds what a peer can make us keep in one table, in bytes.
+	MaxAlloc int64
+	Batch    io.Writer
 
 	// Lines of output.
 	Out, LogFormat *report.Line // nil: none of that kind

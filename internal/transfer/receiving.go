@@ -259,6 +259,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	}
 	var newDirs []*flist.File
 	bits, err := r.dec.List(l, func(f *flist.File) error {
+		if err := c.checkAlloc(r.log.Who(), int64(len(l.Files)), entryCost); err != nil {
+			return err
+		}
 		if inc && f.Active() {
 			at := f.Dir
 			if c.Relative {

@@ -494,6 +494,9 @@ func (s *Sender) sums(redo bool) (delta.SumHead, *delta.Signature, error) {
 	if head.Count == 0 {
 		return head, nil, nil
 	}
+	if err := s.c.checkAlloc(s.log.Who(), int64(head.Count), blockCost); err != nil {
+		return head, nil, err
+	}
 	sig, err := delta.ReadSignature(s.c.R, head)
 	return head, sig, err
 }

@@ -69,3 +69,18 @@ func writeSumHead(w io.Writer, h delta.SumHead) error {
 	_, err := w.Write(out)
 	return err
 }
+
+// checkAlloc keeps a table of n entries of a size within --max-alloc.
+// rsync 3.5.0 util2.c:my_alloc.
+func (c *Config) checkAlloc(who string, n, size int64) error {
+	if c.MaxAlloc > 0 && n > c.MaxAlloc/size {
+		return exitcode.New(exitcode.Malloc, "[%s] exceeded --max-alloc=%d setting", who, c.MaxAlloc)
+	}
+	return nil
+}
+
+// What rsync keeps of one block and of one entry of a list, in bytes.
+const (
+	blockCost = 24
+	entryCost = 8
+)
