@@ -15,6 +15,7 @@ type dir struct {
 	root       *Root
 	key        string // its name in the cache, "" for the root directory
 	refs       int
+	within     *dir // of a root directory: the one to stay beneath, or nil
 	prev, next *dir
 }
 
@@ -25,7 +26,26 @@ func (d *dir) release() {
 	d.root.mu.Unlock()
 	if last {
 		unix.Close(d.fd)
+		if d.within != nil {
+			d.within.release()
+		}
 	}
+}
+
+// share adds a holder.
+func (d *dir) share() {
+	d.root.mu.Lock()
+	d.refs++
+	d.root.mu.Unlock()
+}
+
+// bound returns the descriptor of the directory that symlinks may lead to
+// anything beneath of, -1 for the root directory. The caller holds r.top.
+func (r *Root) bound() int {
+	if r.top.within == nil {
+		return -1
+	}
+	return r.top.within.fd
 }
 
 // hold returns the root directory, held.
@@ -63,7 +83,7 @@ func (r *Root) openDir(name string) (*dir, error) {
 	r.top.refs++ // the root must not close under the resolution
 	gen := r.gen
 	r.mu.Unlock()
-	fd, err := resolveDir(r.top.fd, name, r.policy)
+	fd, err := resolveDir(r.top.fd, r.bound(), name, r.policy)
 	r.top.release()
 	if err != nil {
 		return nil, err

@@ -224,7 +224,7 @@ func TestSymlinkPolicy(t *testing.T) {
 			if c.p.FollowDirLinks && !c.p.Confine || c.want == escape {
 				continue
 			}
-			fd, err := walk(r.Fd(), tt.name, unix.O_RDONLY, 0, c.p.FollowDirLinks, false)
+			fd, err := walk(r.Fd(), -1, tt.name, unix.O_RDONLY, 0, c.p.FollowDirLinks, false)
 			if got := outcome(t, fileOf(fd, err), err); got != c.want {
 				t.Errorf("walk(%q) under %+v = %s (%v), want %s", tt.name, c.p, got, err, c.want)
 			}
@@ -243,7 +243,7 @@ func TestSymlinkPolicy(t *testing.T) {
 		if got := outcome(t, f, err); got != want {
 			t.Errorf("confined OpenFollow(%q) = %s (%v), want %s", tt.name, got, err, want)
 		}
-		fd, err := walk(r.Fd(), tt.name, unix.O_RDONLY, 0, true, true)
+		fd, err := walk(r.Fd(), -1, tt.name, unix.O_RDONLY, 0, true, true)
 		if got := outcome(t, fileOf(fd, err), err); got != want {
 			t.Errorf("following walk(%q) = %s (%v), want %s", tt.name, got, err, want)
 		}

@@ -44,7 +44,7 @@ func openMkdir(path string, perm uint32, parents bool, p Policy, open func(strin
 		made++
 	}
 	// What is there now is entered without following: we made it, or lost a race.
-	fd, err := resolveDir(dir.Fd(), leaf, Policy{Confine: true})
+	fd, err := resolveDir(dir.Fd(), -1, leaf, Policy{Confine: true})
 	if err != nil {
 		return nil, made, pathError("open", path, err)
 	}

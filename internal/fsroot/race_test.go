@@ -178,7 +178,7 @@ func TestNoEscapeWhileFlippingByWalk(t *testing.T) {
 	opened := 0
 	for range 3000 {
 		for _, follow := range []bool{false, true} {
-			fd, err := walk(root, "dir/file", unix.O_RDONLY, 0, follow, follow)
+			fd, err := walk(root, -1, "dir/file", unix.O_RDONLY, 0, follow, follow)
 			if err != nil {
 				continue
 			}

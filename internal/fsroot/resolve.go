@@ -32,22 +32,27 @@ var hasOpenat2 = sync.OnceValue(func() bool {
 })
 
 // resolveDir opens the directory of that name beneath rootfd as O_PATH.
-func resolveDir(rootfd int, name string, p Policy) (int, error) {
+func resolveDir(rootfd, within int, name string, p Policy) (int, error) {
 	if name == "" || name == "." {
 		return dupFd(rootfd)
 	}
-	return resolve(rootfd, name, unix.O_PATH|unix.O_DIRECTORY, 0, p, true)
+	return resolve(rootfd, within, name, unix.O_PATH|unix.O_DIRECTORY, 0, p, true)
 }
 
 // resolve opens name beneath rootfd. followLeaf follows a symlink in the last
 // component too, within p; without FollowDirLinks nothing is followed. A
-// refused symlink and an escape are both ELOOP, as in rsync.
-func resolve(rootfd int, name string, flags int, perm uint32, p Policy, followLeaf bool) (int, error) {
+// refused symlink and an escape are both ELOOP, as in rsync. A ".." of a symlink
+// may climb above rootfd as long as it stays beneath the directory within, which
+// is rootfd itself where no other is given (-1).
+func resolve(rootfd, within int, name string, flags int, perm uint32, p Policy, followLeaf bool) (int, error) {
 	if p.FollowDirLinks && !p.Confine {
 		return resolveAnywhere(rootfd, name, flags, perm, followLeaf)
 	}
+	byWalk := func() (int, error) {
+		return walk(rootfd, within, name, flags, perm, p.FollowDirLinks, followLeaf)
+	}
 	if !hasOpenat2() {
-		return walk(rootfd, name, flags, perm, p.FollowDirLinks, followLeaf)
+		return byWalk()
 	}
 	how := unix.OpenHow{
 		Flags:   uint64(flags | unix.O_CLOEXEC),
@@ -67,7 +72,7 @@ func resolve(rootfd int, name string, flags int, perm uint32, p Policy, followLe
 		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
 	}
 	if len(name) > maxKernelPath {
-		return walk(rootfd, name, flags, perm, p.FollowDirLinks, followLeaf)
+		return byWalk()
 	}
 	for try := 0; ; {
 		fd, err := unix.Openat2(rootfd, name, &how)
@@ -78,9 +83,12 @@ func resolve(rootfd int, name string, flags int, perm uint32, p Policy, followLe
 		case syscall.EAGAIN:
 			// O_NONBLOCK opens may fail with it for their own reasons.
 			if try++; try > maxRaces {
-				return walk(rootfd, name, flags, perm, p.FollowDirLinks, followLeaf)
+				return byWalk()
 			}
 		case syscall.EXDEV:
+			if within >= 0 {
+				return byWalk()
+			}
 			return -1, syscall.ELOOP
 		default:
 			return -1, err
@@ -116,9 +124,10 @@ func resolveAnywhere(rootfd int, name string, flags int, perm uint32, followLeaf
 // walk resolves name one component at a time with O_NOFOLLOW, reading relative
 // symlinks itself where follow allows it. The descriptors of all directories on
 // the way are kept on a stack, so that ".." returns to the very directory that
-// was left, whatever has been renamed since, and never climbs above rootfd.
-func walk(rootfd int, name string, flags int, perm uint32, follow, followLeaf bool) (int, error) {
-	w := walker{stack: []int{rootfd}, rest: name, follow: follow}
+// was left, whatever has been renamed since. It climbs above rootfd only where
+// that stays beneath within.
+func walk(rootfd, within int, name string, flags int, perm uint32, follow, followLeaf bool) (int, error) {
+	w := walker{stack: []int{rootfd}, rest: name, follow: follow, within: within, above: -1}
 	defer w.close()
 	links := 0
 	for {
@@ -169,6 +178,8 @@ type walker struct {
 	stack  []int // stack[0] is borrowed
 	rest   string
 	follow bool
+	within int // borrowed: what to stay beneath, -1 for stack[0]
+	above  int // the directory above the first one that stack[0] is now, or -1
 }
 
 func (w *walker) cur() int { return w.stack[len(w.stack)-1] }
@@ -194,15 +205,41 @@ func (w *walker) push(fd int) {
 }
 
 func (w *walker) pop() error {
-	if len(w.stack) == 1 || !w.follow {
+	if !w.follow {
 		return syscall.ELOOP
+	}
+	if len(w.stack) == 1 {
+		return w.climb()
 	}
 	unix.Close(w.cur())
 	w.stack = w.stack[:len(w.stack)-1]
 	return nil
 }
 
+// climb goes to the directory above the first one.
+func (w *walker) climb() error {
+	if w.within < 0 {
+		return syscall.ELOOP
+	}
+	var top unix.Stat_t
+	if err := fstatEmpty(w.within, &top); err != nil {
+		return err
+	}
+	fd, err := openat(w.cur(), "..", dirFlags, 0)
+	if err != nil {
+		return err
+	}
+	if err := beneath(fd, &top); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	closeFd(w.above)
+	w.above, w.stack[0] = fd, fd
+	return nil
+}
+
 func (w *walker) close() {
+	closeFd(w.above)
 	for _, fd := range w.stack[1:] {
 		unix.Close(fd)
 	}

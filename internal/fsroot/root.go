@@ -19,7 +19,8 @@ var ErrEscape = errors.New("name leaves the tree")
 //
 //	FollowDirLinks  Confine  a symlink among the parent directories
 //	false           any      is refused (ELOOP)
-//	true            true     is followed if it is relative and stays beneath the root
+//	true            true     is followed if it is relative and stays beneath the root,
+//	                         or beneath the confining root that OpenAt started from
 //	true            false    is followed wherever it leads
 //
 // A receiver, and every daemon module without "insecure links", sets Confine;
@@ -89,12 +90,17 @@ func OpenAt(base *Root, path string, p Policy) (*Root, error) {
 		if p.Owner {
 			fd, err = base.ownerWalk(d, name, p, unix.O_PATH|unix.O_DIRECTORY, 0)
 		} else {
-			fd, err = resolveDir(d.fd, name, Policy{FollowDirLinks: true, Confine: true})
+			fd, err = resolveDir(d.fd, base.bound(), name, Policy{FollowDirLinks: true, Confine: true})
 		}
 		if err != nil {
 			return nil, pathError("open", path, err)
 		}
-		return newRoot(fd, joinPath(base.path, name), p), nil
+		r := newRoot(fd, joinPath(base.path, name), p)
+		if r.top.within = base.top.within; r.top.within == nil {
+			r.top.within = base.top
+		}
+		r.top.within.share()
+		return r, nil
 	}
 	full := path
 	if !strings.HasPrefix(path, "/") {

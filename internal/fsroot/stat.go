@@ -125,7 +125,7 @@ func (r *Root) resolveLeaf(d *dir, leaf, name string, flags int) (int, error) {
 		// through other links, and those must stay in the tree as well.
 		p.FollowDirLinks = true
 	}
-	return resolve(top.fd, name, flags, 0, p, true)
+	return resolve(top.fd, r.bound(), name, flags, 0, p, true)
 }
 
 // Fstat describes an open file.
