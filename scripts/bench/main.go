@@ -1,0 +1,165 @@
+// Command bench puts prsync beside stock rsync in one run and prints ratios of
+// medians: wall time, CPU (user and system, of all processes of both ends) and
+// peak memory. The programs take turns, so that a noisy machine disturbs both.
+//
+//	go run ./scripts/bench                      everything, 5 rounds
+//	go run ./scripts/bench -rows 'local' -n 3   some rows
+//	go run ./scripts/bench -scale 0.05          a quick look
+//
+// It needs no root and removes its data, which lie below -dir ($TMPDIR). A row
+// is one table line; lines that start with "bench" are for other programs:
+//
+//	bench ROW SIDE WALL CPU RSS   medians in seconds and KiB, per side
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	var b bench
+	dir := flag.String("dir", "", "where the data go; empty is $TMPDIR")
+	rows := flag.String("rows", "", "run only rows that match this regular expression")
+	list := flag.Bool("list", false, "list the rows and stop")
+	out := flag.String("o", "", "append the machine-readable lines to this file too")
+	flag.IntVar(&b.rounds, "n", 5, "rounds per row")
+	flag.DurationVar(&b.limit, "limit", 10*time.Minute, "the longest that one run may take")
+	flag.Float64Var(&b.scale, "scale", 1, "size of the data, 1 is 20,000 files, 1 GiB and 1,000,000 empty files")
+	flag.StringVar(&b.stock, "rsync", "rsync", "the stock rsync")
+	flag.StringVar(&b.ours, "prsync", "", "the prsync; empty builds it from this module")
+	flag.Parse()
+	if *list {
+		for _, r := range allRows() {
+			fmt.Println(r.name)
+		}
+		return
+	}
+	if err := b.run(*dir, *rows, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	rounds      int
+	scale       float64
+	limit       time.Duration
+	stock, ours string
+	dir         string
+	made        map[string]bool // data sets
+}
+
+func (b *bench) run(dir, rows, out string) error {
+	match, err := regexp.Compile(rows)
+	if err != nil {
+		return err
+	}
+	if b.stock, err = exec.LookPath(b.stock); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp(dir, "prsync-bench-"); err != nil {
+		return err
+	}
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	b.cleanOnSignal()
+	if b.ours == "" {
+		b.ours = filepath.Join(b.dir, "prsync")
+		build := exec.Command("go", "build", "-o", b.ours, "github.com/prsync/prsync/cmd/prsync")
+		build.Stderr, build.Env = os.Stderr, append(os.Environ(), "CGO_ENABLED=0")
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("building prsync: %w", err)
+		}
+	}
+	if b.ours, err = filepath.Abs(b.ours); err != nil {
+		return err
+	}
+	// What a program leaves behind becomes our child, and its CPU is counted.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	b.made = map[string]bool{}
+	machine := io.Writer(os.Stdout)
+	if out != "" {
+		f, err := os.OpenFile(out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		machine = io.MultiWriter(os.Stdout, f)
+	}
+	fmt.Printf("%-44s %9s %9s   %6s %6s %6s\n", "row (ratios: prsync / rsync)", "rsync s", "prsync s", "wall", "CPU", "memory")
+	for _, r := range allRows() {
+		if !match.MatchString(r.name) {
+			continue
+		}
+		res, err := b.row(r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		b.report(machine, r, res)
+	}
+	return nil
+}
+
+// cleanOnSignal removes the data when the run is broken off.
+func (b *bench) cleanOnSignal() {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-ch
+		os.RemoveAll(b.dir)
+		os.Exit(1)
+	}()
+}
+
+// report prints a row: the first side is what the others are divided by.
+func (b *bench) report(machine io.Writer, r row, res [][]sample) {
+	base := median(res[0])
+	for i, side := range r.sides {
+		m := median(res[i])
+		if i > 0 {
+			name := r.name
+			if i > 1 {
+				name = "  " + side.name
+			}
+			fmt.Printf("%-44s %9.3f %9.3f   %6.2f %6.2f %6.2f\n", name,
+				base.wall, m.wall, m.wall/base.wall, m.cpu/base.cpu, m.rss/base.rss)
+		}
+	}
+	for i, side := range r.sides {
+		m := median(res[i])
+		fmt.Fprintf(machine, "bench %s %s %.4f %.4f %.0f\n", r.name, side.name, m.wall, m.cpu, m.rss)
+	}
+}
+
+// median takes each figure's own median.
+func median(all []sample) sample {
+	mid := func(get func(sample) float64) float64 {
+		var v []float64
+		for _, s := range all {
+			v = append(v, get(s))
+		}
+		slices.Sort(v)
+		return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	}
+	return sample{
+		wall: mid(func(s sample) float64 { return s.wall }),
+		cpu:  mid(func(s sample) float64 { return s.cpu }),
+		rss:  mid(func(s sample) float64 { return s.rss }),
+	}
+}
