@@ -32,6 +32,7 @@ type announcer struct {
 	uplink       int64
 	retry        time.Duration
 	log          *slog.Logger
+	silent       bool // no goodbye
 
 	wake   chan struct{}
 	peerID string
@@ -70,7 +71,9 @@ func (a *announcer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			a.goodbye(context.WithoutCancel(ctx))
+			if !a.silent {
+				a.goodbye(context.WithoutCancel(ctx))
+			}
 			return
 		case <-a.wake:
 			timer.Stop()

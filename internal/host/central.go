@@ -71,7 +71,7 @@ func Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	defer st.Close()
-	return c.run(ctx, st, control, in.rsync)
+	return c.run(ctx, st, control, append(in.rsync, o.rsync...))
 }
 
 // openStore opens what "tracker store" names.

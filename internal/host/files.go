@@ -22,22 +22,41 @@ import (
 // errChanged says that no file is left which still is as it was indexed.
 var errChanged = errors.New("file changed since it was indexed")
 
-// heldFile is an open file that is as the index has it.
+// heldFile is an open file that was as the index has it when it was opened.
 type heldFile struct {
 	*os.File
-	st index.Stat
+	st    index.Stat
+	links uint64
 }
 
-// check reports whether the file still is the one that was indexed.
+// check reports whether the file still has the bytes that were indexed. Its
+// ctime may have changed together with its number of links: that is what
+// happens to a file whose name a newer one has taken.
 func (f *heldFile) check() error {
-	fi, err := f.Stat()
+	st, links, err := f.now()
 	if err != nil {
 		return err
 	}
-	if st, ok := index.StatOf(fi); !ok || st != f.st {
+	if links != f.links {
+		st.Ctime = f.st.Ctime
+	}
+	if st != f.st {
 		return errChanged
 	}
 	return nil
+}
+
+func (f *heldFile) now() (st index.Stat, links uint64, err error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return st, 0, err
+	}
+	st, ok := index.StatOf(fi)
+	sys, ok2 := fi.Sys().(*syscall.Stat_t)
+	if !ok || !ok2 {
+		return st, 0, errChanged
+	}
+	return st, uint64(sys.Nlink), nil
 }
 
 // openEntry opens the file of an entry below root. A link or another file that
@@ -53,11 +72,16 @@ func openEntry(root string, e *index.Entry) (*heldFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &heldFile{f, e.Stat}
-	if err := h.check(); err != nil {
+	h := &heldFile{File: f, st: e.Stat}
+	st, links, err := h.now()
+	if err == nil && st != e.Stat {
+		err = errChanged
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", e.Path, err)
 	}
+	h.links = links
 	return h, nil
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	// RootCAs verify https servers; nil is the system's.
 	RootCAs *x509.CertPool
 	Timing  Timing
+
+	rsync     []net.Listener // in the place of the configured port
+	noGoodbye bool           // a volunteer ends as if it were killed
 }
 
 // Bound is where a running service is found.

@@ -97,7 +97,7 @@ func (v *volunteer) run(ctx context.Context) error {
 	}
 	v.ann = &announcer{
 		host: v.central, name: g.VolunteerName, secret: g.VolunteerSecret, http: client, seeder: v.seeder, meter: v.meter,
-		uplink: g.Uplink, retry: v.o.Timing.Retry, log: v.o.Log, wake: make(chan struct{}, 1),
+		uplink: g.Uplink, retry: v.o.Timing.Retry, log: v.o.Log, silent: v.o.noGoodbye, wake: make(chan struct{}, 1),
 		holdings: newHoldings(v.ms, statedir.Announced(v.state), v.central, g.VolunteerName, v.o.Log),
 	}
 	v.customersAt(g)
