@@ -71,6 +71,11 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	}
 	*role = "sender"
 	if plan.Kind == client.KindLocal {
+		if len(o.RemoteOptions) > 0 {
+			if sp.ServerOpts, err = p.localServer(o); err != nil {
+				return err
+			}
+		}
 		return session.RunLocal(ctx, sp, plan.Dest)
 	}
 	if !plan.AmSender {
@@ -132,6 +137,20 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		}
 	}
 	return err
+}
+
+// localServer returns the options of a local copy's server: --remote-option
+// concerns it alone. rsync 3.5.0 pipe.c:local_child.
+func (p *program) localServer(o *options.Options) (*options.Options, error) {
+	args := append(o.ServerArgs(true, o.Protocol, "")[1:], ".")
+	so, _, err := options.ParseServer(args, p.optionEnv())
+	if err != nil {
+		return nil, err
+	}
+	// What both share is not parsed anew.
+	so.Iconv, so.Batch, so.BatchFile, so.FilterRules, so.WholeFile = o.Iconv, o.Batch, o.BatchFile, o.FilterRules, o.WholeFile
+	so.CapabilityString, so.SecludedArgs = "", false
+	return so, nil
 }
 
 // printable makes control characters of another host's text harmless.

@@ -9,6 +9,8 @@ import (
 type Names struct {
 	// Convert, if not nil, converts each name (--iconv).
 	Convert func(name string) string
+	// Comments says that lines which look like comments are names.
+	Comments bool
 
 	in     *bufio.Reader
 	nulls  bool
@@ -42,7 +44,7 @@ func (n *Names) Next() (string, error) {
 			continue
 		case n.remote && len(name) == 0:
 			return "", io.EOF
-		case n.remote || len(name) > 0 && name[0] != '#' && name[0] != ';':
+		case n.remote || len(name) > 0 && (n.Comments || name[0] != '#' && name[0] != ';'):
 			if n.Convert != nil {
 				return n.Convert(string(name)), nil
 			}

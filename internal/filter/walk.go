@@ -67,6 +67,7 @@ func (w *Walk) Enter(dir string) error {
 		w.now = have
 		return nil
 	}
+	w.debug("[%s] pushing local filters for %s/", w.root.Who, strings.TrimSuffix(join(w.root.Dir, dir), "/"))
 	slots, err := w.load(dir, w.above(dir))
 	if err != nil {
 		return err
@@ -87,9 +88,17 @@ func (w *Walk) Leave(dir string) {
 	if len(w.top) == 0 {
 		return
 	}
+	w.debug("[%s] popping local filters", w.root.Who)
 	dir = clean(dir)
 	delete(w.states, dir)
 	w.now = w.above(dir)
+}
+
+// debug gives a line of --debug=FILTER2.
+func (w *Walk) debug(format string, args ...any) {
+	if w.list != nil && w.list.cfg.Debug != nil && w.list.cfg.DebugLevel >= 2 {
+		w.list.cfg.Debug(format, args...)
+	}
 }
 
 // Check gives the verdict on an entry of the directory entered last. The

@@ -13,6 +13,9 @@ import (
 func copyAs(sides ...*side) error {
 	spec := sides[0].o.CopyAs
 	if spec == "" {
+		spec = sides[len(sides)-1].o.CopyAs
+	}
+	if spec == "" {
 		return nil
 	}
 	for _, s := range sides {

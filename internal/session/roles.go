@@ -185,6 +185,7 @@ func (s *side) send(afterList func()) error {
 	if err := s.snd.Run(); err != nil {
 		return err
 	}
+	s.log.As("sender").Heap()
 	st := &s.snd.Stats
 	st.Written, st.Read = s.w.Total(), s.r.Total()
 	st.TotalSize = s.snd.TotalSize()
@@ -305,6 +306,7 @@ func (s *side) forwardNames() error {
 		s.w.StopMux()
 	}
 	names := filter.NewNames(f, o.From0, false)
+	names.Comments = true // they are forwarded as they stand
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()

@@ -72,11 +72,14 @@ type Module struct {
 
 // Params describe one side of one transfer.
 type Params struct {
-	Opts   *options.Options
-	Server bool
-	Sender bool // this side sends
-	In     io.Reader
-	Out    io.Writer
+	Opts *options.Options
+	// ServerOpts are those of RunLocal's server where --remote-option makes
+	// them others; nil for the same.
+	ServerOpts *options.Options
+	Server     bool
+	Sender     bool // this side sends
+	In         io.Reader
+	Out        io.Writer
 	// Close ends the connection at once.
 	Close func()
 	// Remote is the peer's protocol version where a greeting told it.
@@ -150,11 +153,14 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 	}
 	defer closeAll()
 	p.local, p.Sender = true, true
-	p.In, p.Out, p.Close = toS, fromS, closeAll
+	p.In, p.Out, p.Close = toS, Limit(fromS, p.Opts.Bwlimit), closeAll
 	srv := p
 	srv.Server, srv.Sender = true, false
-	srv.In, srv.Out = toR, fromR
+	srv.In, srv.Out = toR, Limit(fromR, p.Opts.Bwlimit)
 	srv.Args = []string{dest}
+	if p.ServerOpts != nil {
+		srv.Opts = p.ServerOpts
+	}
 	p.ranges = &transfer.Ranges{}
 	defer p.ranges.Close()
 	srv.ranges = p.ranges
@@ -167,10 +173,11 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyAs(cs, ss); err != nil {
+	if err := copyAs(ss, cs); err != nil {
 		return err
 	}
 	ss.c.Filters = cs.c.Filters.Clone()
+	ss.c.MungeLinks, ss.c.Chmod = p.ServerOpts != nil && p.ServerOpts.MungeLinks, nil // each side needs its own
 	done := make(chan error, 1)
 	go func() {
 		err := ss.run(ctx)

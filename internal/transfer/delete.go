@@ -233,6 +233,9 @@ func (g *generator) deleteDelayed() {
 
 // deleteItem deletes one thing. rsync 3.5.0 delete.c:delete_item.
 func (g *generator) deleteItem(name string, mode uint32, flags delFlags) delResult {
+	if g.log.Debug(report.DebugDel, 2) {
+		g.log.Printf(report.Info, "delete_item(%s) mode=%o flags=%d\n", name, mode, flags)
+	}
 	isDir := fileType(mode) == unix.S_IFDIR
 	if flags&delNoWrite != 0 {
 		g.makeWritable(name, mode)

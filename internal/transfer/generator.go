@@ -255,6 +255,7 @@ func (g *generator) ending() error {
 			return err
 		}
 	}
+	g.log.Heap()
 	if (g.rePerms || g.reTimes) && g.tweak && (!c.Setup.IncRecurse || c.Delete == DeleteDelay) {
 		g.touchUp(g.allDirs())
 	}

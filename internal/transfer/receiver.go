@@ -109,6 +109,7 @@ func (v *receiver) run() error {
 	if !c.Server {
 		v.readStats()
 	}
+	v.log.Heap()
 	v.tell(evPhase, 0)
 	if c.Setup.Protocol >= 31 {
 		rq, err := v.read()
@@ -844,11 +845,11 @@ func (v *receiver) setIndex(f *flist.File) {
 		p.XferSize, p.TotalSize, p.Busy = v.Stats.TransferredSize, v.dec.TotalSize, f != nil
 		if f == nil {
 			p.Xferred = v.Stats.Transferred
-			p.Index = int(v.cur.End()) - 1
+			p.Index = int(v.cur.End()-v.cur.Num) - 1
 			return
 		}
 		p.XferSize += f.Size
-		p.Index = int(f.Seq)
+		p.Index = int(f.Seq - v.cur.Num)
 	})
 }
 

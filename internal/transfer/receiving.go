@@ -128,7 +128,7 @@ func (r *Receiving) policy() flist.Policy {
 	if c.NameFromWire != nil {
 		p.Name = r.localName
 	}
-	if len(c.Chmod) > 0 {
+	if len(c.Chmod) > 0 && !c.Local { // there the sender has done it
 		p.Chmod = c.Chmod.Apply
 	}
 	root := c.Privilege.IsRoot()
@@ -156,7 +156,7 @@ func (r *Receiving) policy() flist.Policy {
 		return target, nil
 	}
 	p.Check = func(name string, isDir bool) error {
-		if !c.TrustFilter && c.Filters != nil {
+		if !c.TrustFilter && c.Filters != nil && !c.Filters.HasPerDir() {
 			if err := c.Filters.CheckSender(name, isDir); err != nil {
 				return err
 			}
@@ -248,9 +248,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	}
 	switch n := len(r.lists); {
 	case n > 0:
-		l.Start = r.lists[n-1].End() + 1
+		l.Start, l.Num = r.lists[n-1].End()+1, r.lists[n-1].Num+1
 	case inc:
-		l.Start = 1
+		l.Start, l.Num = 1, 1
 	}
 	start := c.R.Total()
 	want := ""
@@ -274,6 +274,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		if inc && f.IsDir() {
 			newDirs = append(newDirs, f)
 		}
+		r.c.debugEntry(r.log, f, l.Start)
 		r.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
 		return nil
 	})
@@ -284,6 +285,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		r.io.Set(bits)
 	}
 	r.total += len(l.Files)
+	if r.log.Debug(report.DebugFlist, 2) {
+		r.log.Printf(report.Info, "received %d names\n", len(l.Files))
+	}
 	if shown {
 		r.listShown(len(l.Files))
 	}
@@ -313,6 +317,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		return err
 	}
 	r.swarm.noteTops(r.c, l)
+	if r.log.Debug(report.DebugFlist, 2) {
+		r.log.Printf(report.Info, "recv_file_list done\n")
+	}
 	r.lists = append(r.lists, l)
 	r.events.put(event{kind: evList, list: l, dirs: r.dirs})
 	if r.eof {
