@@ -340,10 +340,15 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 			r.Discard(int64(p.SumLen))
 		}
 	}
-	if first == nil && x&xmitContentID != 0 && p.ContentIDs {
-		var id [32]byte
-		r.Full(id[:])
-		f.Ext().ContentID = &id
+	if x&xmitContentID != 0 && p.ContentIDs {
+		switch {
+		case first == nil:
+			var id [32]byte
+			r.Full(id[:])
+			f.Ext().ContentID = &id
+		case first.X != nil:
+			f.Ext().ContentID = first.X.ContentID
+		}
 	}
 	if p.ACLs && !isLink {
 		d.acl(f)

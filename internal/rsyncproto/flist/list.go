@@ -10,6 +10,8 @@ import (
 type List struct {
 	// Start is the index of Files[0].
 	Start int32
+	// Num is the list's own number: the first one's is its Start.
+	Num int32
 	// Parent is the directory number whose contents these are, -1 for the
 	// first list unless its first entry is ".".
 	Parent int32
