@@ -75,7 +75,10 @@ func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
 		all = ways
 	}
 	for _, w := range all {
-		if w != push && w != pull && !newest && (!s.core || testing.Short()) {
+		switch {
+		case newest || s.core && !testing.Short():
+		case w == pull || w == push && !testing.Short():
+		default:
 			continue
 		}
 		t.Run(string(w), func(t *testing.T) {

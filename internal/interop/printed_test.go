@@ -19,6 +19,7 @@ var varying = []struct {
 	{regexp.MustCompile(`^(Total bytes (?:sent|received)): .*`), "$1: N"},
 	{regexp.MustCompile(`^(File list (?:generation|transfer) time): .*`), "$1: N"},
 	{regexp.MustCompile(`^(Number of .* in this batch): .*`), "$1: N"},
+	{regexp.MustCompile(`(connection unexpectedly closed) \(\d+ bytes`), "$1 (N bytes"},
 	{regexp.MustCompile(`hash_hits=\d+`), "hash_hits=N"},      // depends on the hash table
 	{regexp.MustCompile(`( -\w*e[\d.]*i?LsfxCIvu)P `), "$1 "}, // our letter, see prsync-protocol(5)
 	// Which file lists have arrived when a line is printed is chance.
@@ -34,6 +35,10 @@ var aboutProgress = regexp.MustCompile(`^ +[\d.,]+[KMGT]? +\d+% +[\d.,]+[kMG]?B/
 // aboutMemory matches what rsync tells of its own arrays.
 var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
 
+// aboutKilling matches what one process of rsync says when another, which has
+// found the error, ends it.
+var aboutKilling = regexp.MustCompile(`received SIGUSR1 \(code 19\)`)
+
 // logLine is what precedes the text of a line of a log file.
 var logLine = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] `)
 
@@ -43,7 +48,7 @@ func lines(text string, place *strings.Replacer) []string {
 	text = logLine.ReplaceAllString(place.Replace(text), "DATE [PID] ")
 	var out []string
 	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if aboutProgress.MatchString(line) || aboutMemory.MatchString(line) {
+		if aboutProgress.MatchString(line) || aboutMemory.MatchString(line) || aboutKilling.MatchString(line) {
 			continue
 		}
 		for _, v := range varying {
