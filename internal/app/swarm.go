@@ -216,6 +216,9 @@ func (s *swarmClient) use(c *p2p.Client) (transfer.Swarm, error) {
 		c.Close()
 		return nil, err
 	}
+	if s.engine != nil {
+		s.engine.Close() // it has died
+	}
 	s.engine = c
 	return c, nil
 }

@@ -314,6 +314,8 @@ func (v *receiver) lateXattrs(f *flist.File, name string) {
 func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial place, hasPartial bool) (file *os.File, at place, err error) {
 	c := v.c
 	if rq.rescue = v.swarm.takeRescue(rq.ndx); rq.rescue != nil {
+		// Its name goes now: later, the directory's time might be set already.
+		rq.rescue.w.at.root.Unlink(rq.rescue.w.at.name)
 		return rq.rescue.w.file, rq.rescue.w.at, nil
 	}
 	at = v.at(name)
@@ -404,9 +406,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	if err != nil {
 		return err
 	}
-	if rq.rescue != nil {
-		defer rq.rescue.w.discard()
-	} else if basisFileH != nil {
+	if basisFileH != nil {
 		defer basisFileH.Close()
 	}
 	var st fsroot.Stat

@@ -31,12 +31,15 @@ type Swarm interface {
 	Cancel(tag uint64) error
 	Events() <-chan content.Event
 	Stats() content.SwarmStats
+	// Err returns nil as long as the swarm can be used. When it cannot, Events
+	// has been or will be closed.
+	Err() error
 }
 
 // SwarmConfig lets a receiving client use a swarm.
 type SwarmConfig struct {
-	// Open starts the swarm. It is called once, for the first file that
-	// qualifies.
+	// Open starts the swarm. It is called for the first file that qualifies,
+	// and once more if the swarm dies.
 	Open func(ctx context.Context) (Swarm, error)
 	// Signature returns the published signature of a content, nil or an error
 	// for none.
@@ -79,6 +82,7 @@ type swarmJob struct {
 
 	// Filled in by whoever works on it.
 	w       *writing
+	line    *line // that it was asked of
 	slot    bool
 	local   int64 // bytes that were found on this machine
 	fetched [3]int64
@@ -104,12 +108,13 @@ type swarmer struct {
 	wg     sync.WaitGroup
 	slots  chan struct{}
 
-	begun   sync.Once
-	once    sync.Once
-	swarm   Swarm
-	openErr error
+	begun  sync.Once
+	openMu sync.Mutex // held while the swarm is opened
 
 	mu       sync.Mutex
+	line     *line // in use, nil before the first
+	lineErr  error
+	lines    int // opened
 	wake     *sync.Cond
 	todo     []*swarmJob
 	fetching map[uint64]*swarmJob
@@ -221,7 +226,7 @@ func (s *swarmer) prepare(j *swarmJob) bool {
 			have = nil // the sums lied: the swarm verifies by pieces
 		}
 	}
-	if err := s.open(); err != nil {
+	if _, err := s.open(); err != nil {
 		j.err, j.valid = err, have
 		return true
 	}
@@ -231,24 +236,47 @@ func (s *swarmer) prepare(j *swarmJob) bool {
 	for _, h := range have {
 		j.local += h.End - h.Off
 	}
-	s.mu.Lock()
-	s.tag++
-	tag := s.tag
-	s.fetching[tag] = j
-	s.mu.Unlock()
-	err := s.swarm.Fetch(s.ctx, content.Want{Tag: tag, ID: j.id, Length: j.t.f.Size, File: j.w.file, Have: have})
-	if err == nil {
-		return false
+	return !s.fetch(j, have)
+}
+
+// fetch asks the swarm for a content. Unless it reports that it did, the job
+// has failed.
+func (s *swarmer) fetch(j *swarmJob, have []content.Range) bool {
+	for {
+		l, err := s.open()
+		if err != nil {
+			j.err, j.valid = err, have
+			return false
+		}
+		s.mu.Lock()
+		s.tag++
+		tag := s.tag
+		s.fetching[tag] = j
+		j.line = l
+		s.mu.Unlock()
+		err = l.swarm.Fetch(s.ctx, content.Want{Tag: tag, ID: j.id, Length: j.t.f.Size, File: j.w.file, Have: have})
+		if err == nil {
+			return true
+		}
+		s.mu.Lock()
+		_, mine := s.fetching[tag]
+		delete(s.fetching, tag)
+		s.mu.Unlock()
+		switch {
+		case !mine:
+			return true
+		case l.swarm.Err() == nil:
+			j.err, j.valid = err, have
+			return false
+		}
+		// It has died: wait for the next, or for there to be none.
+		select {
+		case <-l.over:
+		case <-s.ctx.Done():
+			j.err = errSwarmClosed
+			return false
+		}
 	}
-	s.mu.Lock()
-	_, mine := s.fetching[tag]
-	delete(s.fetching, tag)
-	s.mu.Unlock()
-	if !mine {
-		return false
-	}
-	j.err, j.valid = err, have
-	return true
 }
 
 // begin makes the job's temporary file, unless it is there.
@@ -271,23 +299,93 @@ func (s *swarmer) begin(j *swarmJob) bool {
 	return true
 }
 
-// open starts the swarm once and returns why it cannot be used.
-func (s *swarmer) open() error {
-	s.once.Do(func() {
-		if s.swarm, s.openErr = s.cfg.Open(s.ctx); s.openErr != nil {
-			return
+// line is a swarm that was opened.
+type line struct {
+	swarm Swarm
+	over  chan struct{} // closed when it has died and the next is open, or none will be
+	again []*swarmJob   // to be asked for once more
+}
+
+// maxLines is how often the swarm is opened.
+const maxLines = 2
+
+// open returns the swarm, opening it first where there is none, or why it
+// cannot be used.
+func (s *swarmer) open() (*line, error) {
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
+	s.mu.Lock()
+	l, err := s.line, s.lineErr
+	s.mu.Unlock()
+	if l != nil || err != nil {
+		return l, err
+	}
+	return s.connect()
+}
+
+// connect opens the swarm. openMu is held.
+func (s *swarmer) connect() (*line, error) {
+	sw, err := s.cfg.Open(s.ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.line, s.lineErr = nil, err
+		return nil, err
+	}
+	s.lines++
+	s.line = &line{swarm: sw, over: make(chan struct{})}
+	s.wg.Add(1)
+	go s.listen(s.line)
+	return s.line, nil
+}
+
+// reconnect follows a swarm that has died.
+func (s *swarmer) reconnect(l *line) {
+	s.openMu.Lock()
+	why := l.swarm.Err()
+	if why == nil {
+		why = errors.New("the swarm has gone")
+	}
+	if s.lines < maxLines && s.ctx.Err() == nil {
+		if s.log.Info(report.InfoSwarm, 1) {
+			s.log.Printf(report.Info, "swarm: %v: trying again\n", why)
 		}
-		s.wg.Add(1)
-		go s.listen()
-	})
-	return s.openErr
+		_, why = s.connect()
+	} else {
+		s.mu.Lock()
+		s.line, s.lineErr = nil, why
+		s.mu.Unlock()
+	}
+	s.openMu.Unlock()
+	close(l.over)
+	s.mu.Lock()
+	jobs := l.again
+	for tag, j := range s.fetching {
+		if j.line == l {
+			jobs = append(jobs, j)
+			delete(s.fetching, tag)
+		}
+	}
+	s.mu.Unlock()
+	for _, j := range jobs {
+		if why != nil {
+			j.err = why
+		} else {
+			// What was written is verified piece by piece.
+			j.err = nil
+			if s.fetch(j, []content.Range{{Off: 0, End: j.t.f.Size}}) {
+				continue
+			}
+		}
+		s.ended(j)
+	}
 }
 
 // viewInterval is how often the live view is redrawn.
 const viewInterval = 250 * time.Millisecond
 
-// listen takes what the swarm reports.
-func (s *swarmer) listen() {
+// listen takes what a swarm reports.
+func (s *swarmer) listen(l *line) {
 	defer s.wg.Done()
 	var tick <-chan time.Time
 	if s.cfg.View != nil {
@@ -297,21 +395,22 @@ func (s *swarmer) listen() {
 	}
 	for {
 		select {
-		case e, ok := <-s.swarm.Events():
+		case e, ok := <-l.swarm.Events():
 			if !ok {
-				s.allFailed(errors.New("the swarm has gone"))
+				s.reconnect(l)
 				return
 			}
-			s.event(e)
+			s.event(l, e)
 		case <-tick:
-			s.show()
+			s.stats(l.swarm)
+			s.cfg.View.Update(s.totals.Snapshot())
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *swarmer) event(e content.Event) {
+func (s *swarmer) event(l *line, e content.Event) {
 	s.mu.Lock()
 	j := s.fetching[e.Tag]
 	if e.Done {
@@ -322,9 +421,9 @@ func (s *swarmer) event(e content.Event) {
 		return
 	}
 	var n int64
-	for i, b := range e.Bytes {
-		if b > 0 {
-			j.fetched[i] += b
+	for _, src := range []content.Source{content.FromPeers, content.FromOrigin} {
+		if b := e.Bytes[src]; b > 0 {
+			j.fetched[src] += b
 			n += b
 		}
 	}
@@ -336,25 +435,16 @@ func (s *swarmer) event(e content.Event) {
 		return
 	}
 	j.err, j.valid = e.Err, e.Valid
+	if e.Err != nil && l.swarm.Err() != nil {
+		l.again = append(l.again, j)
+		return
+	}
 	s.ended(j)
 }
 
-// allFailed ends what is outstanding, and keeps more from being asked for.
-func (s *swarmer) allFailed(err error) {
-	s.mu.Lock()
-	jobs := s.fetching
-	s.fetching = map[uint64]*swarmJob{}
-	s.mu.Unlock()
-	for _, j := range jobs {
-		j.err = err
-		s.ended(j)
-	}
-}
-
-func (s *swarmer) show() {
-	st := s.swarm.Stats()
+func (s *swarmer) stats(sw Swarm) {
+	st := sw.Stats()
 	s.totals.Peers(st.Peers, st.Uploaded, st.BadPeers)
-	s.cfg.View.Update(s.totals.Snapshot())
 }
 
 // grace is how long a swarm may take to say what it had when a transfer is
@@ -373,9 +463,8 @@ func (s *swarmer) close(keep bool) {
 	s.cancel()
 	s.wake.Broadcast()
 	s.wg.Wait()
-	if s.swarm != nil {
-		st := s.swarm.Stats()
-		s.totals.Peers(st.Peers, st.Uploaded, st.BadPeers)
+	if s.line != nil {
+		s.stats(s.line.swarm)
 	}
 	if s.cfg.View != nil {
 		s.cfg.View.Finish()
@@ -386,13 +475,14 @@ func (s *swarmer) close(keep bool) {
 // salvage asks for the valid ranges of what is being fetched.
 func (s *swarmer) salvage() {
 	s.mu.Lock()
+	l := s.line
 	var tags []uint64
 	for tag := range s.fetching {
 		tags = append(tags, tag)
 	}
 	s.mu.Unlock()
 	for _, tag := range tags {
-		if s.swarm.Cancel(tag) != nil {
+		if l == nil || l.swarm.Cancel(tag) != nil {
 			return
 		}
 	}

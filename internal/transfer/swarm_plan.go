@@ -344,7 +344,11 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 	if p := c.Progress; p != nil {
 		p.Swarm(j.local)
 		p.Update(func() { p.TotalSize = max(p.TotalSize, g.Receiving.swarm.total()) })
-		p.File(shown, f.Size, int(f.Seq), g.total, g.eof, c.Now().Sub(began))
+		index := f.Seq
+		if l, _ := g.find(j.t.ndx); l != nil {
+			index -= l.Num
+		}
+		p.File(shown, f.Size, int(index), g.total, g.eof, c.Now().Sub(began))
 	}
 	code := report.Info
 	if c.LogBefore {
@@ -458,6 +462,10 @@ func (g *generator) rescues(j *swarmJob) bool {
 	var valid int64
 	for _, r := range j.valid {
 		valid += r.End - r.Off
+	}
+	if len(j.valid) == 0 {
+		// A swarm that died cannot tell. The sender's sums will.
+		valid = j.local + j.fetched[content.FromPeers] + j.fetched[content.FromOrigin]
 	}
 	if valid == 0 {
 		return false
