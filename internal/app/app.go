@@ -322,11 +322,21 @@ func (p *program) server(args []string) error {
 		if errors.As(err, &e) && e.Err != nil {
 			fmt.Fprintln(p.stderr, e.Err)
 		}
-		if !errors.As(err, &peer) && o.Verbose >= 0 {
+		if !errors.As(err, &peer) && !ranToEnd(err) {
 			p.exitLine(err, roleName(o.Sender))
 		}
 	}
 	return err
+}
+
+// ranToEnd tells an end with errors of files, or with deletions left out, from
+// one that broke the run off: a server leaves it to the client to say so.
+func ranToEnd(err error) bool {
+	switch exitcode.Of(err, exitcode.Syntax) {
+	case exitcode.Partial, exitcode.Vanished, exitcode.DelLimit:
+		return true
+	}
+	return false
 }
 
 func roleName(sender bool) string {

@@ -38,6 +38,9 @@ func (p *program) client(ctx context.Context, o *options.Options, operands []str
 	if errors.As(err, &peer) {
 		return err
 	}
+	if role == "Receiver" && ranToEnd(err) {
+		role = "generator"
+	}
 	p.exitLine(err, role)
 	return err
 }

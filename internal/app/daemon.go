@@ -132,16 +132,12 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		}
 	}
 	err := session.Run(ctx, sp)
-	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK {
+	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK && !ranToEnd(err) {
 		var e *exitcode.Error
 		if errors.As(err, &e) && e.Err != nil {
 			s.Log.Errorf("%v", e.Err)
 		}
-		kind := "error"
-		if code == exitcode.Vanished {
-			kind = "warning"
-		}
-		s.Log.Errorf("%s", fmt.Sprintf("rsync %s: %s (code %d) at main.go(1) [%s=%s]", kind, code.Text(), code, roleName(o.Sender), options.RsyncVersion))
+		s.Log.Errorf("%s", fmt.Sprintf("rsync error: %s (code %d) at main.go(1) [%s=%s]", code.Text(), code, roleName(o.Sender), options.RsyncVersion))
 	}
 	return err
 }

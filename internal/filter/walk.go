@@ -59,6 +59,7 @@ func (l *List) Walk(root Root) *Walk {
 //
 // rsync 3.5.0 exclude.c:push_local_filters.
 func (w *Walk) Enter(dir string) error {
+	w.debug("[%s] pushing local filters for %s/", w.root.Who, strings.TrimSuffix(join(w.root.Dir, clean(dir)), "/"))
 	if len(w.top) == 0 {
 		return nil // no dir-merge rule at all
 	}
@@ -67,7 +68,6 @@ func (w *Walk) Enter(dir string) error {
 		w.now = have
 		return nil
 	}
-	w.debug("[%s] pushing local filters for %s/", w.root.Who, strings.TrimSuffix(join(w.root.Dir, dir), "/"))
 	slots, err := w.load(dir, w.above(dir))
 	if err != nil {
 		return err
@@ -85,10 +85,10 @@ func (w *Walk) Enter(dir string) error {
 //
 // rsync 3.5.0 exclude.c:pop_local_filters.
 func (w *Walk) Leave(dir string) {
+	w.debug("[%s] popping local filters", w.root.Who)
 	if len(w.top) == 0 {
 		return
 	}
-	w.debug("[%s] popping local filters", w.root.Who)
 	dir = clean(dir)
 	delete(w.states, dir)
 	w.now = w.above(dir)

@@ -106,6 +106,8 @@ type Setup struct {
 	Offer       *content.Offer
 	// ChecksumNegotiated and CompressNegotiated hold the wording of --debug=NSTR.
 	ChecksumNegotiated, CompressNegotiated bool
+	// Lists are the lines of --debug=NSTR2: what each side offered.
+	Lists []string
 }
 
 // Negotiate exchanges versions, flags and algorithms; the stream is not
@@ -292,6 +294,16 @@ func (s *Setup) strings(r *wire.Reader, w *wire.Writer, l Local) error {
 		}
 		if err := r.Err(); err != nil {
 			return "", err
+		}
+		if s.Negotiated {
+			us, them := "Client", "Server"
+			if l.Server {
+				us, them = them, us
+			}
+			on := strings.ToLower(us)
+			s.Lists = append(s.Lists,
+				fmt.Sprintf("%s %s list (on %s): %s", us, what, on, strings.Join(ours, " ")),
+				fmt.Sprintf("%s %s list (on %s): %s", them, what, on, theirs))
 		}
 		if name := choose(strings.Fields(theirs), ours, l.Server, has); name != "" {
 			return name, nil

@@ -284,8 +284,8 @@ func (s *side) finishConfig() error {
 	choice, level := st.Compression.Resolve(level)
 	c.Compress = compress.Config{Choice: choice, Level: level, Threads: o.CompressThreads, Protocol: proto}
 	s.debugChoices()
-	if p.local && (choice != compress.None || c.Checksum && false || s.wantsSums() || o.Batch != options.BatchNone) {
-		c.Ranges = nil
+	if choice != compress.None || s.wantsSums() || o.Batch != options.BatchNone || o.Sparse || o.Bwlimit > 0 {
+		c.Ranges = nil // the receiver, or the limit, has to see the bytes
 	}
 	for _, l := range []*report.Line{c.Out, c.LogFormat} {
 		if l == nil {
@@ -306,7 +306,9 @@ func (s *side) finishConfig() error {
 	s.r.OnMsg = s.message
 	if p.Sender {
 		s.r.BeforeBlock = func() { s.w.Flush() }
-	} else {
+	} else if c.OutItemize > 0 || !s.log.Info(report.InfoName, 2) {
+		// Otherwise the generator names entries itself, and rsync's order of
+		// lines needs its requests held back as long as rsync does.
 		s.r.BeforeBlock = func() { s.w.SetEager(true); s.w.Nudge() }
 		s.r.AfterBlock = func() { s.w.SetEager(false) }
 	}
@@ -340,6 +342,11 @@ func (s *side) debugChoices() {
 		return ""
 	}
 	st, cc := s.setup, s.c.Compress
+	if s.log.Debug(report.DebugNstr, level+1) {
+		for _, line := range st.Lists {
+			s.log.Printf(report.Info, "%s\n", line)
+		}
+	}
 	s.log.Printf(report.Info, "%s%s checksum: %s\n", who, neg(st.ChecksumNegotiated), st.XferSum.Name())
 	if cc.Choice != compress.None || s.o.CompressLevelSet {
 		s.log.Printf(report.Info, "%s%s compress: %s (level %d)\n", who, neg(st.CompressNegotiated), cc.Choice.Name(), cc.Level)
@@ -456,7 +463,7 @@ func (s *side) makePath(dir string, dry bool) (made int, err error) {
 			name := ""
 			for i := len(missing) - 1; i >= 0; i-- {
 				name = path.Join(name, missing[i])
-				if err := root.Mkdir(name, 0777&^s.p.Env.Umask); err != nil {
+				if err := root.Mkdir(name, 0777); err != nil {
 					return made, err
 				}
 				made++

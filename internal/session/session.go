@@ -352,9 +352,11 @@ func (s *side) run(ctx context.Context) error {
 	if !s.p.Server {
 		s.log.FinishLine()
 	}
+	broken := err
 	if err == nil {
 		err = s.result()
 	}
+	s.debugExit(broken, err)
 	return err
 }
 

@@ -25,3 +25,29 @@ func (c *Config) debugLink(log *report.Log, f *flist.File, start int32) {
 	}
 	log.Printf(report.Info, "[%s] #%d hard-links #%d (%sabbrev)\n", log.Who(), f.Seq, f.X.Group, un)
 }
+
+// debugIDs gives a line of --debug=OWN2 for each id that is mapped.
+// rsync 3.5.0 uidlist.c:recv_add_id.
+func (r *Receiving) debugIDs(p *flist.Policy) {
+	if !r.log.Debug(report.DebugOwn, 2) {
+		return
+	}
+	users, groups := map[uint32]bool{}, map[uint32]bool{}
+	user, group := p.UserID, p.GroupID
+	p.UserID = func(id uint32, name string) uint32 {
+		to := user(id, name)
+		if !users[id] {
+			users[id] = true
+			r.log.Printf(report.Info, "uid %d(%s) maps to %d\n", id, name, to)
+		}
+		return to
+	}
+	p.GroupID = func(id uint32, name string) (uint32, bool) {
+		to, skip := group(id, name)
+		if !groups[id] {
+			groups[id] = true
+			r.log.Printf(report.Info, "gid %d(%s) maps to %d\n", id, name, to)
+		}
+		return to, skip
+	}
+}

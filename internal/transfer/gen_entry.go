@@ -220,7 +220,7 @@ func (g *generator) newParent(t *target, dn string) error {
 			if c.DryRun {
 				return errDryParent
 			}
-			if _, err := g.dest.MkdirAll(dn, 0777&^c.Umask); err != nil {
+			if _, err := g.dest.MkdirAll(dn, newDirMode); err != nil {
 				g.log.Syserr(report.ErrorXfer, err, "recv_generator: mkdir %s failed", g.full(dn))
 			}
 		}
@@ -303,6 +303,9 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 			if j == altDone || j >= 0 {
 				how = foundAlt
 			}
+			if j == altDone {
+				t.items, t.code = false, report.None
+			}
 			if j >= 0 {
 				lk = alt
 			}
@@ -368,7 +371,7 @@ func (g *generator) makeDir(name string, mode uint32) error {
 	if !g.c.Relative || !isMissing(err) {
 		return err
 	}
-	if _, err := g.dest.MkdirAll(dirOf(name), 0777&^g.c.Umask); err != nil {
+	if _, err := g.dest.MkdirAll(dirOf(name), newDirMode); err != nil {
 		return err
 	}
 	return g.dest.Mkdir(name, mode&meta.PermBits)
@@ -554,7 +557,7 @@ func (g *generator) create(t *target, lk *look, del delFlags, what creation) boo
 	var err error
 	if direct {
 		if err = mk(name); err != nil && c.Relative && !c.ImpliedDirs && isMissing(err) {
-			if _, merr := g.dest.MkdirAll(dirOf(name), 0777&^c.Umask); merr == nil {
+			if _, merr := g.dest.MkdirAll(dirOf(name), newDirMode); merr == nil {
 				err = mk(name)
 			}
 		}

@@ -175,6 +175,9 @@ func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) er
 	if (c.RemoveSource || c.RemoveSent) && !c.DelayUpdates && g.phase == 0 && !c.DryRun {
 		g.active[t.ndx] = true
 	}
+	if have != nil && c.xfers() && !c.ReadBatch && !c.WholeFile && g.log.Debug(report.DebugDeltasum, 2) {
+		g.log.Printf(report.Info, "generating and sending sums for %d\n", t.ndx)
+	}
 	l, _ := g.find(t.ndx)
 	if c.Setup.IncRecurse && (!c.DryRun || c.OnlyBatch) && l != nil {
 		g.inProg[l]++
@@ -258,6 +261,10 @@ func (g *generator) sendSums(t *target, b basis, have *basis, file *os.File, cop
 	if errors.Is(err, delta.ErrTooManyBlocks) {
 		g.log.Printf(report.Warning, "WARNING: file is too large for checksum sending: %s\n", b.look.at.shown)
 		return writeSumHead(w, delta.SumHead{})
+	}
+	if g.log.Debug(report.DebugDeltasum, 2) {
+		g.log.Printf(report.Info, "count=%d rem=%d blength=%d s2length=%d flength=%d\n",
+			head.Count, head.Remainder, head.BlockLen, head.S2Len, b.look.st.Size)
 	}
 	if err := writeSumHead(w, head); err != nil {
 		return err

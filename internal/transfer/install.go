@@ -40,7 +40,7 @@ func (r *Receiving) newTemp(name string, mode uint32) (*writing, error) {
 	dir := dirOf(name)
 	f, n, err := r.dest.CreateTemp(dir, baseOf(name), perm)
 	if err != nil && isMissing(err) && r.c.Relative && !r.c.ImpliedDirs {
-		if _, merr := r.dest.MkdirAll(dir, 0777&^r.c.Umask); merr == nil {
+		if _, merr := r.dest.MkdirAll(dir, newDirMode); merr == nil {
 			f, n, err = r.dest.CreateTemp(dir, baseOf(name), perm)
 		}
 	}

@@ -121,7 +121,7 @@ func (r *Receiving) Destination(arg string) error {
 			if root == nil {
 				return fail(exitcode.FileIO, err, "mkdir %s failed", c.fullName(c.Cwd, dir))
 			}
-			if merr := root.Mkdir(leaf, 0777&^c.Umask); merr != nil {
+			if merr := root.Mkdir(leaf, newDirMode); merr != nil {
 				return fail(exitcode.FileIO, merr, "mkdir %s failed", c.fullName(c.Cwd, dir))
 			}
 		}
@@ -338,6 +338,11 @@ func (r *Receiving) defaultPerms(dir string) uint32 {
 	r.dirPerms, r.perms = dir, perms
 	return perms
 }
+
+// newDirMode is the mode of directories that are not in the file list: the
+// kernel takes the umask away, or, where the parent has one, applies its default
+// ACL in place of the umask. rsync 3.5.0 util1.c:mkdir_defmode.
+const newDirMode = 0777
 
 // fileType is the type part of a mode.
 func fileType(mode uint32) uint32 { return mode & unix.S_IFMT }

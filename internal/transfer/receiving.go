@@ -135,6 +135,7 @@ func (r *Receiving) policy() flist.Policy {
 	named := !c.NumericIDs
 	p.UserID = r.ids.User
 	p.GroupID = r.ids.Group
+	r.debugIDs(&p)
 	p.MapUserNow = c.Setup.IncRecurse && root && (named || c.IDs.UserMap != "")
 	p.MapGroupNow = c.Setup.IncRecurse && (!root || named || c.IDs.GroupMap != "")
 	p.Link = func(name, target string, depth int) (string, error) {

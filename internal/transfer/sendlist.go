@@ -76,6 +76,9 @@ func (s *Sender) SendList(args []string) error {
 			}
 		}
 	}
+	if err == nil {
+		err = s.fatal
+	}
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,9 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 		return nil
 	}
 	f.Seq = l.Start + int32(len(l.Files))
+	if s.log.Debug(report.DebugFlist, 2) {
+		s.log.Printf(report.Info, "[%s] make_file(%s,*,%d)\n", s.log.Who(), f.Name(), lv)
+	}
 	if s.Publish != nil && f.IsRegular() {
 		if id := s.Publish(s.sources[si].path, f); id != nil {
 			f.Ext().ContentID = id
