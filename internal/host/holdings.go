@@ -22,6 +22,7 @@ type holdings struct {
 	file string
 	log  *slog.Logger
 	now  func() time.Time
+	part int // how many contents one announce adds or drops
 
 	acked   acknowledged
 	pending struct {
@@ -40,13 +41,12 @@ type acknowledged struct {
 	Covers  map[string]int64 `json:"generations"`
 }
 
-// maxPart is how many contents one announce adds or drops: it has to fit the
-// messages to the engine.
+// maxPart is holdings.part: an announce has to fit the messages to the engine.
 const maxPart = 25000
 
 // newHoldings starts with what a run before has left.
 func newHoldings(ms *modules, file, host, name string, log *slog.Logger) *holdings {
-	h := &holdings{ms: ms, file: file, log: log, now: time.Now}
+	h := &holdings{ms: ms, file: file, log: log, now: time.Now, part: maxPart}
 	if b, err := os.ReadFile(file); err == nil {
 		if json.Unmarshal(b, &h.acked) != nil || h.acked.Host != host || h.acked.Name != name {
 			h.acked = acknowledged{}
@@ -77,8 +77,8 @@ func (h *holdings) next() *content.Holdings {
 	if m.Base == 0 {
 		m.Version = h.now().UnixMilli()
 	}
-	added := p.added[:min(len(p.added), maxPart)]
-	dropped := p.dropped[:min(len(p.dropped), maxPart-len(added))]
+	added := p.added[:min(len(p.added), h.part)]
+	dropped := p.dropped[:min(len(p.dropped), h.part-len(added))]
 	m.Added, m.Dropped = join(added), join(dropped)
 	if len(added) < len(p.added) || len(dropped) < len(p.dropped) {
 		m.More = 1
@@ -163,8 +163,8 @@ func (h *holdings) answered(version int64) (more bool) {
 		return true
 	}
 	h.acked.Version, p.sent = version, 0
-	n := min(len(p.added), maxPart)
-	p.dropped = p.dropped[min(len(p.dropped), maxPart-n):]
+	n := min(len(p.added), h.part)
+	p.dropped = p.dropped[min(len(p.dropped), h.part-n):]
 	if p.added = p.added[n:]; len(p.added)+len(p.dropped) > 0 {
 		return true
 	}

@@ -55,7 +55,8 @@ type Bound struct {
 type Timing struct {
 	// Settle is how long a tree must be quiet before a change is indexed.
 	Settle time.Duration
-	// Announce is how often volunteers are asked to announce; 10 s.
+	// Announce is how often volunteers are asked to announce; 5 s, so that
+	// routing is back soon after a restart.
 	Announce time.Duration
 	// Newer is how long a customer waits for the generation that has the
 	// file it asked for, when that has just changed; 20 s.
@@ -80,7 +81,7 @@ func (o *Options) setDefaults() {
 			*d = v
 		}
 	}
-	def(&o.Timing.Announce, 10*time.Second)
+	def(&o.Timing.Announce, 5*time.Second)
 	def(&o.Timing.Newer, 20*time.Second)
 	def(&o.Timing.Grace, 30*time.Second)
 	def(&o.Timing.Journal, 250*time.Millisecond)

@@ -1,0 +1,170 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/host/statedir"
+	"github.com/prsync/prsync/internal/index"
+	"github.com/prsync/prsync/internal/p2p"
+)
+
+// TestVolunteerSeeds has peers fetch from a volunteer while the host's file is
+// gone, and a transfer of the volunteer's machine use its engine.
+func TestVolunteerSeeds(t *testing.T) {
+	s := newSite(t)
+	text := strings.Repeat("all work and no play makes jack a dull boy\n", 20000)
+	s.write("tree/file", text)
+	hub := s.central(pub+"path = "+s.path("tree"), func(o *Options) { o.Timing.Settle = time.Hour })
+	withEngine := func(o *Options) { o.Engine = []string{os.Args[0], engineArg} }
+	s.write("edge1.d/copy", text)
+	e := s.volunteer(1, hub.Bound.URL, "", withEngine)
+	s.redirected(hub, "/pub/file", e)
+	reg, err := statedir.Read(e.Bound.StateDir, statedir.Volunteer)
+	if err != nil || reg.URL != hub.Bound.URL || len(reg.Modules) != 1 {
+		t.Fatalf("%+v, %v", reg, err)
+	}
+	id := content.ID(sha256.Sum256([]byte(text)))
+	offer := content.Offer{URL: hub.Bound.URL, Module: "pub", Generation: 1}
+	ih := func() content.InfoHash {
+		r, err := index.OpenReader(statedir.Index(hub.Bound.StateDir, statedir.Central, "pub"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		c, err := r.Content(id)
+		if err != nil || !c.InPack {
+			t.Fatal(c, err)
+		}
+		return c.Pack
+	}()
+	scrape := hub.Bound.URL + "/scrape?info_hash=" + escapeBytes(ih[:])
+	s.wait("the seed", 10*time.Second, func() bool { return strings.Contains(s.get(scrape).body, "8:completei1e") })
+
+	fetch := func(c *p2p.Client, err error) *bytes.Buffer {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetOffer(offer); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.CreateTemp(s.dir, "got")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := c.Fetch(ctx, content.Want{Tag: 1, ID: id, Length: int64(len(text)), File: f}); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			select {
+			case ev := <-c.Events():
+				if ev.Done {
+					if ev.Err != nil {
+						t.Fatal(ev.Err)
+					}
+					var b bytes.Buffer
+					f.Seek(0, 0)
+					b.ReadFrom(f)
+					return &b
+				}
+			case <-ctx.Done():
+				t.Fatalf("not fetched\n%s", e.log)
+			}
+		}
+	}
+	// The host has the file no more: all of it comes from the volunteer.
+	if err := os.Remove(s.path("tree/file")); err != nil {
+		t.Fatal(err)
+	}
+	if got := fetch(p2p.Spawn(context.Background(), []string{os.Args[0], engineArg}, p2p.Config{SpillDir: s.dir})); got.String() != text {
+		t.Error("a peer got something else")
+	}
+	if got := fetch(p2p.Dial(context.Background(), statedir.Engine(e.Bound.StateDir), p2p.Config{})); got.String() != text {
+		t.Error("a transfer that uses the volunteer's engine got something else")
+	}
+	// The engine dies: another one takes its place.
+	pid := 0
+	for _, w := range strings.Fields(e.log.String()) {
+		if p, ok := strings.CutPrefix(w, "pid="); ok {
+			pid = atoi(p)
+		}
+	}
+	if pid == 0 {
+		t.Fatalf("the log does not name the engine\n%s", e.log)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("a new engine", 10*time.Second, func() bool { return strings.Count(e.log.String(), "msg=\"swarm engine\"") == 2 })
+	if a := s.get(hub.Bound.URL + "/pub/file"); a.code != 302 {
+		t.Errorf("customers while the engine was started again: %d", a.code)
+	}
+	s.wait("the seed again", 10*time.Second, func() bool { return !strings.Contains(s.get(scrape).body, "8:completei0e") })
+}
+
+// TestLearned tells the volunteer what a transfer has just written.
+func TestLearned(t *testing.T) {
+	s := newSite(t)
+	s.write("tree/file", "content")
+	hub := s.central(pub+"path = "+s.path("tree"), nil)
+	// It would not find out by itself for an hour.
+	e := s.volunteer(1, hub.Bound.URL, "", func(o *Options) { o.Timing.Settle = time.Hour })
+	s.wait("first scan", 5*time.Second, func() bool { return strings.Contains(s.get(hub.Bound.URL+"/status.json").body, `"edge1"`) })
+	reg, err := statedir.Read(e.Bound.StateDir, statedir.Volunteer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, rel, ok := reg.Find(s.path("edge1.d"))
+	if !ok || rel != "" {
+		t.Fatalf("%+v", reg)
+	}
+	s.wait("index", 5*time.Second, func() bool { _, err := index.OpenReader(m.Index); return err == nil })
+	s.write("edge1.d/sub/file", "content")
+	fi, err := os.Stat(s.path("edge1.d/sub/file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _ := index.StatOf(fi)
+	began := time.Now()
+	if err := index.Learn(m.Index, []index.Learned{{Path: "sub/file", Stat: st, ID: sha256.Sum256([]byte("content"))}}); err != nil {
+		t.Fatal(err)
+	}
+	s.redirected(hub, "/pub/file", e)
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("routable only %v after the transfer", d)
+	}
+	if strings.Contains(e.log.String(), "read_bytes=7") {
+		t.Error("the file was read again")
+	}
+	if body, _, err := s.fetch(hub.Bound.URL + "/pub/file"); err != nil || body != "content" {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+func atoi(s string) (n int) {
+	for _, c := range s {
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+func escapeBytes(b []byte) string {
+	const digits = "0123456789abcdef"
+	var out []byte
+	for _, c := range b {
+		out = append(out, '%', digits[c>>4], digits[c&15])
+	}
+	return string(out)
+}
