@@ -32,6 +32,17 @@ var varying = []struct {
 // aboutProgress matches the progress of a file that is not at its end.
 var aboutProgress = regexp.MustCompile(`^ +[\d.,]+[KMGT]? +\d+% +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d *$`)
 
+// lastProgress picks the end of an overall progress. What is before it, and
+// what else is printed on the same line, is chance.
+func lastProgress(all []string) []string {
+	for _, l := range slices.Backward(all) {
+		if strings.Contains(l, " RATE TIME (xfr#") {
+			return []string{strings.TrimSpace(l)}
+		}
+	}
+	return nil
+}
+
 // aboutMemory matches what rsync tells of its own arrays.
 var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
 

@@ -35,6 +35,8 @@ type scenario struct {
 	core    bool  // run for every protocol and way
 	needs   need
 	since   int // the oldest protocol that can do it; 0 is every one
+	// told picks the lines of standard output that are compared.
+	told func(lines []string) []string
 	// loose leaves the named outputs ("stdout", "stderr") uncompared.
 	loose []string
 }
@@ -181,7 +183,7 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 	if from == nil {
 		from = []string{""}
 	}
-	for _, f := range from {
+	for _, f := range from { // none for a batch
 		argv = append(argv, src+f)
 	}
 	if s.to != noDest {

@@ -293,6 +293,8 @@ var reports = []scenario{
 	{name: "human-twice", args: "-avhh --stats"},
 	{name: "progress", args: "-a --progress"},
 	{name: "progress-verbose", args: "-av --progress --no-W"},
+	{name: "progress-overall", args: "-a --delete --info=progress2", told: lastProgress},
+	{name: "progress-overall-names", args: "-avh --delete --info=progress2,name1 --no-W", told: lastProgress},
 	{name: "info-name", args: "-a --info=name2"},
 	{name: "info-flags", args: "-a --info=del,copy,misc2,mount,nonreg,remove,skip2,stats2,symsafe --delete"},
 	{name: "info-none", args: "-av --info=none --delete"},
