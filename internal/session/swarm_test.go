@@ -102,6 +102,21 @@ func (h *hub) Fetch(_ context.Context, w content.Want) error {
 	return nil
 }
 
+// right returns the parts of what the asker says it has that are so.
+func right(w content.Want, data []byte) (have []content.Range) {
+	const piece = 500
+	buf := make([]byte, piece)
+	for _, r := range w.Have {
+		for off := r.Off; off < r.End; off += piece {
+			n := min(piece, r.End-off)
+			if k, _ := w.File.ReadAt(buf[:n], off); int64(k) == n && bytes.Equal(buf[:n], data[off:off+n]) {
+				have = append(have, content.Range{Off: off, End: off + n})
+			}
+		}
+	}
+	return have
+}
+
 // serve writes what is missing of a content.
 func (h *hub) serve(n int, w content.Want) {
 	defer h.wg.Done()
@@ -120,7 +135,7 @@ func (h *hub) serve(n int, w content.Want) {
 	}
 	e := content.Event{Tag: w.Tag, Done: true, Err: failure}
 	at := int64(0)
-	for _, r := range append(append([]content.Range(nil), w.Have...), content.Range{Off: end, End: end}) {
+	for _, r := range append(right(w, data), content.Range{Off: end, End: end}) {
 		if r.Off > at && at < end {
 			to := min(r.Off, end)
 			w.File.WriteAt(data[at:to], at)
@@ -130,7 +145,7 @@ func (h *hub) serve(n int, w content.Want) {
 	}
 	if failure != nil && end > 0 {
 		e.Valid = []content.Range{{Off: 0, End: end}}
-		w.File.WriteAt(bytes.Repeat([]byte{0xEE}, 1000), end) // not verified
+		w.File.WriteAt(bytes.Repeat([]byte{0xEE}, int(min(1000, w.Length-end))), end) // not verified
 	}
 	h.mu.Lock()
 	h.fetched += e.Bytes[content.FromPeers]

@@ -58,6 +58,9 @@ func (g *generator) loadFuzzy() {
 
 // useFuzzy takes a file that is about to change out of the candidates.
 func (g *generator) useFuzzy(f *flist.File) {
+	if g.c.Fuzzy > 0 {
+		g.loadFuzzy()
+	}
 	if len(g.fuzzy) == 0 || g.fuzzy[0].kind != basisFuzzy {
 		return
 	}
