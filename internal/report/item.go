@@ -159,11 +159,11 @@ func pad(s, width string) string {
 	if digits == "" {
 		return s
 	}
-	n, err := strconv.Atoi(digits)
+	n, err := strconv.ParseInt(digits, 10, 32)
 	if err != nil {
-		n = maxPad
+		return "" // printf gives up
 	}
-	blanks := strings.Repeat(" ", max(0, min(n, maxPad)-len(s)))
+	blanks := strings.Repeat(" ", max(0, min(int(n), maxPad)-len(s)))
 	if left {
 		return s + blanks
 	}
@@ -174,7 +174,7 @@ func pad(s, width string) string {
 // fills with zeros.
 func padNumber(s, width string) string {
 	padded := pad(s, width)
-	if strings.HasPrefix(width, "0") {
+	if strings.HasPrefix(width, "0") && padded != "" {
 		return strings.Repeat("0", len(padded)-len(s)) + s
 	}
 	return padded

@@ -195,6 +195,9 @@ func (l *Log) write(code Code, text string, fromPeer bool) {
 	case ErrorUTF8:
 		fromPeer, code = !l.cfg.Server, Error
 		if l.sent(ErrorUTF8, text) {
+			if l.cfg.LogLine != nil {
+				l.cfg.LogLine(code, text)
+			}
 			return
 		}
 	}

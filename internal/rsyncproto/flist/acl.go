@@ -175,7 +175,10 @@ func (d *Decoder) ace() meta.Ace {
 	named := bits&aceNameFollows != 0
 	name := ""
 	if named {
-		name = string(d.r.Bytes(int(d.r.Byte())))
+		name = d.idName()
+	}
+	if d.r.Err() != nil {
+		return ace
 	}
 	if ace.IsUser {
 		if d.pol.UserID != nil && (named || d.p.IncRecurse && !d.p.NumericIDs) {

@@ -362,6 +362,10 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	return f
 }
 
+// idName reads the name of an id; the caller looks at the reader's error before
+// it uses it.
+func (d *Decoder) idName() string { return string(d.r.Bytes(int(d.r.Byte()))) }
+
 func (d *Decoder) owners(x uint32) {
 	p, r := &d.p, d.r
 	if p.UID && x&xmitSameUID == 0 {
@@ -369,9 +373,9 @@ func (d *Decoder) owners(x uint32) {
 		named := p.Protocol >= 30 && x&xmitUserName != 0
 		name := ""
 		if named {
-			name = string(r.Bytes(int(r.Byte())))
+			name = d.idName()
 		}
-		if d.pol.UserID != nil && (named || d.pol.MapUserNow) {
+		if d.pol.UserID != nil && r.Err() == nil && (named || d.pol.MapUserNow) {
 			id = d.pol.UserID(id, name)
 		}
 		d.uid = id
@@ -381,10 +385,10 @@ func (d *Decoder) owners(x uint32) {
 		named := p.Protocol >= 30 && x&xmitGroupName != 0
 		name := ""
 		if named {
-			name = string(r.Bytes(int(r.Byte())))
+			name = d.idName()
 		}
 		d.skipGroup = false
-		if d.pol.GroupID != nil && (named || d.pol.MapGroupNow) {
+		if d.pol.GroupID != nil && r.Err() == nil && (named || d.pol.MapGroupNow) {
 			id, d.skipGroup = d.pol.GroupID(id, name)
 		}
 		d.gid = id
@@ -521,10 +525,14 @@ func (d *Decoder) IDLists() error {
 				d.fail(exitcode.Protocol, "more than %d ids in the id list", 1<<20)
 				return
 			}
-			got(id, string(d.r.Bytes(int(d.r.Byte()))))
+			if name := d.idName(); d.r.Err() == nil {
+				got(id, name)
+			}
 		}
 		if d.p.ID0Names {
-			got(0, string(d.r.Bytes(int(d.r.Byte()))))
+			if name := d.idName(); d.r.Err() == nil {
+				got(0, name)
+			}
 		}
 	}
 	if d.p.NumericIDs {

@@ -24,8 +24,11 @@ func TestFrames(t *testing.T) {
 	w.Int(31)
 	w.StartMux()
 	w.Byte('a')
+	w.Flush()
 	w.MsgInOrder(MsgInfo, []byte("hi\n"))
+	w.Flush()
 	w.Byte('b')
+	w.Flush()
 	w.MsgInt(MsgIOError, 1)
 	w.Flush()
 	w.KeepAlive()
@@ -94,7 +97,6 @@ func TestLongMessage(t *testing.T) {
 		got += string(p)
 		return nil
 	}
-	// Queued messages follow the data of the same flush.
 	if r.Byte() != '!' {
 		t.Error(r.Err())
 	}
