@@ -106,6 +106,19 @@ func (r *Root) Stat(name string) (Stat, error) {
 	return st, pathError("stat", name, err)
 }
 
+// LeadsToDir reports whether name is a symlink to a directory wherever that
+// is. It tells one bit of what is outside the root, so that a link which is
+// refused, as Stat does, may be told from one to a file.
+func (r *Root) LeadsToDir(name string) bool {
+	d, leaf, err := r.at(name)
+	if err != nil || leaf == "" {
+		return false
+	}
+	defer d.release()
+	var u unix.Stat_t
+	return retry(func() error { return unix.Fstatat(d.fd, leaf, &u, 0) }) == nil && u.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
 // resolveLeaf opens name following a symlink in its last component.
 func (r *Root) resolveLeaf(d *dir, leaf, name string, flags int) (int, error) {
 	if !r.policy.Confine {

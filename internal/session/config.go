@@ -118,7 +118,7 @@ func (s *side) config() (*transfer.Config, error) {
 		RemoveSource: o.RemoveSourceFiles && !o.RemoveSentFiles, RemoveSent: o.RemoveSentFiles,
 		ReadBatch: o.Batch == options.BatchRead, OnlyBatch: o.Batch == options.BatchOnlyWrite,
 		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,
-		InsecureLinks: o.InsecureLinks, Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
+		InsecureLinks: s.insecureLinks(), Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
 		Unsorted: o.Iconv != "",
 	}
 	if s.charset != nil {
@@ -394,17 +394,30 @@ func (s *side) checkProtocol() error {
 
 // openDir opens a directory that an operand or option names.
 func (s *side) openDir(dir string, p fsroot.Policy) (*fsroot.Root, error) {
-	p.InsecureLinks = p.InsecureLinks || s.o.InsecureLinks
-	p.ConfineRoot = s.o.ConfineRoot
+	p.InsecureLinks = p.InsecureLinks || s.insecureLinks()
 	if m := s.p.Module; m != nil {
 		return fsroot.OpenAt(m.Root, s.modulePath(dir), p)
 	}
+	p.ConfineRoot = s.o.ConfineRoot
 	return fsroot.Open(s.absolute(dir), p)
 }
 
+// insecureLinks reports whether the defences against planted links are given
+// up: of a module only its own configuration decides that, whatever the client
+// asks for. rsync 3.5.0 syscall.c:symlink_optout_allowed.
+func (s *side) insecureLinks() bool {
+	if m := s.p.Module; m != nil {
+		return m.InsecureLinks
+	}
+	return s.o.InsecureLinks
+}
+
 // modulePath makes a path, absolute as the engine sees it, one below the
-// module's root.
+// module's root. Where nothing else holds ".." back, it is resolved by name.
 func (s *side) modulePath(p string) string {
+	if s.p.Module.Sanitize {
+		p = path.Clean("/" + p)
+	}
 	p = strings.TrimLeft(p, "/")
 	if p == "" {
 		return "."
@@ -485,7 +498,7 @@ func (s *side) openOperator(name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(s.p.Env.Stdin), nil
 	}
-	pol := fsroot.Policy{InsecureLinks: s.o.InsecureLinks, ConfineRoot: s.o.ConfineRoot}
+	pol := fsroot.Policy{InsecureLinks: s.insecureLinks()}
 	if m := s.p.Module; m != nil {
 		pol.Confine = m.Confine
 		f, err := fsroot.OwnerOpenAt(m.Root, s.modulePath(name), os.O_RDONLY, 0, pol)
@@ -494,6 +507,7 @@ func (s *side) openOperator(name string) (io.ReadCloser, error) {
 		}
 		return f, nil
 	}
+	pol.ConfineRoot = s.o.ConfineRoot
 	f, err := fsroot.OwnerOpen(s.absolute(name), os.O_RDONLY, 0, pol)
 	if err != nil {
 		return nil, err

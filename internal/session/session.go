@@ -56,6 +56,7 @@ type Module struct {
 	Filters           *filter.List
 	Sanitize          bool
 	Confine           bool
+	InsecureLinks     bool // "insecure links": any symlink is followed
 	Chmod             meta.Chmod
 	IgnoreNonreadable bool
 	NumericIDs        bool

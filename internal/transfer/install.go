@@ -140,7 +140,7 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 		return r.installCopy(l, w, f, to, mode, call)
 	}
 	l.Syserr(report.ErrorXfer, err, "rename %s -> \"%s\"", r.full(w.at.shown), to.shown)
-	if call.partial == nil || r.rename(w.at, *call.partial) != nil {
+	if call.partial == nil || call.partial.root == nil || r.rename(w.at, *call.partial) != nil {
 		w.at.root.Unlink(w.at.name)
 	}
 	return false

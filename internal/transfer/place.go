@@ -23,14 +23,19 @@ type place struct {
 	shown string
 }
 
-func (p place) lstat() (fsroot.Stat, error) { return p.root.Lstat(p.name) }
+func (p place) lstat() (fsroot.Stat, error) {
+	if p.root == nil {
+		return fsroot.Stat{}, &os.PathError{Op: "lstat", Path: p.shown, Err: os.ErrNotExist}
+	}
+	return p.root.Lstat(p.name)
+}
 
 // at is a name in the destination.
 func (r *Receiving) at(name string) place { return place{r.dest, name, name} }
 
 // destPolicy is how names below the destination are resolved.
 func (c *Config) destPolicy() fsroot.Policy {
-	follow := c.KeepDirlinks || c.Relative && !c.ImpliedDirs
+	follow := c.KeepDirlinks || c.Relative && !c.ImpliedDirs || c.InsecureLinks
 	return fsroot.Policy{FollowDirLinks: follow, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks}
 }
 
@@ -266,22 +271,17 @@ func (r *Receiving) openDirs() error {
 
 // partialPlace is where a partial transfer of name is kept: in the
 // --partial-dir of the file's directory, in an absolute one, or as the file
-// itself.
+// itself. The root is nil while an absolute one does not exist or is refused.
+// rsync 3.5.0 util1.c:partial_dir_fname.
 func (r *Receiving) partialPlace(name string) (place, bool) {
 	c := r.c
 	if c.PartialDir == "" {
 		return place{}, false
 	}
 	if strings.HasPrefix(c.PartialDir, "/") {
-		if r.partial == nil {
-			root, err := r.c.OpenDir(c.PartialDir, c.optionPolicy())
-			if err != nil {
-				return place{}, false
-			}
-			r.partial = root
-		}
 		base := baseOf(name)
-		return place{r.partial, base, join(c.PartialDir, base)}, true
+		root, _ := r.partialRoot(false)
+		return place{root, base, join(c.PartialDir, base)}, true
 	}
 	dir := join(dirOf(name), c.PartialDir)
 	if dirOf(name) == "." {
@@ -291,11 +291,52 @@ func (r *Receiving) partialPlace(name string) (place, bool) {
 	return place{r.dest, n, n}, true
 }
 
+// partialRoot opens an absolute --partial-dir once, and with create makes it.
+func (r *Receiving) partialRoot(create bool) (*fsroot.Root, error) {
+	c := r.c
+	r.pmu.Lock()
+	defer r.pmu.Unlock()
+	if r.partial != nil {
+		return r.partial, nil
+	}
+	root, err := c.OpenDir(c.PartialDir, c.optionPolicy())
+	if err != nil && create {
+		above, leaf, perr := c.OpenParent(c.PartialDir, c.optionPolicy())
+		if perr != nil {
+			return nil, perr
+		}
+		defer above.Close()
+		if st, serr := above.Lstat(leaf); serr == nil && !st.IsDir() {
+			above.Unlink(leaf)
+		}
+		if err = above.Mkdir(leaf, 0700); err == nil {
+			root, err = c.OpenDir(c.PartialDir, c.optionPolicy())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.partial = root
+	return root, nil
+}
+
+// partialRefused reports whether an absolute --partial-dir is there and may not
+// be used.
+func (r *Receiving) partialRefused() bool {
+	if !strings.HasPrefix(r.c.PartialDir, "/") {
+		return false
+	}
+	_, err := r.partialRoot(false)
+	return err != nil && !isMissing(err) && !errors.Is(err, syscall.ENOTDIR)
+}
+
 // makePartialDir makes the directory of a partial file.
 // rsync 3.5.0 util1.c:handle_partial_dir.
-func (r *Receiving) makePartialDir(p place) bool {
+func (r *Receiving) makePartialDir(p *place) bool {
 	if strings.HasPrefix(r.c.PartialDir, "/") {
-		return true
+		root, err := r.partialRoot(true)
+		p.root = root
+		return err == nil
 	}
 	dir := dirOf(p.name)
 	st, err := p.root.Lstat(dir)

@@ -364,6 +364,9 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		at, rq.basis = v.at(name), basisFile
 	}
 	open := func(p place) *os.File {
+		if p.root == nil {
+			return nil
+		}
 		if c.WriteDevices {
 			g, e := p.root.OpenFile(p.name, os.O_RDONLY, 0)
 			if e != nil {
@@ -377,9 +380,13 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		}
 		return g
 	}
-	file = open(at)
-	if file == nil && rq.basis == basisPartial {
-		if c.Daemon && c.Setup.InplacePartial {
+	inModule := c.Daemon && c.Setup.InplacePartial
+	refused := inModule && v.partialRefused()
+	if !refused {
+		file = open(at)
+	}
+	if refused || file == nil && rq.basis == basisPartial {
+		if inModule {
 			return nil, at, exitcode.New(exitcode.Protocol, "rsync: refusing unconfined partial basis for %s", name)
 		}
 		at, rq.basis = v.at(name), basisFile
@@ -528,11 +535,7 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 			v.dropPartialDir(partial)
 		}
 	case keptIn && (!oneInplace || c.DelayUpdates):
-		to := v.at(name)
-		if hasPartial {
-			to = partial
-		}
-		if hasPartial && !v.makePartialDir(partial) {
+		if hasPartial && !v.makePartialDir(&partial) {
 			what := "partial file"
 			if ok {
 				what = "completed file"
@@ -541,6 +544,10 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 			w.discard()
 			result = -1
 			break
+		}
+		to := v.at(name)
+		if hasPartial {
+			to = partial
 		}
 		if oneInplace {
 			v.setOnFile(v.log, w.file, to.shown, f, mode, attrs)
@@ -627,7 +634,7 @@ func (v *receiver) broken(f *flist.File, w *writing, mode uint32, name string, p
 	kept := *f
 	call := attrCall{skipTimes: true}
 	if hasPartial {
-		if !v.makePartialDir(partial) {
+		if !v.makePartialDir(&partial) {
 			w.discard()
 			return
 		}

@@ -54,6 +54,8 @@ type Receiving struct {
 
 	swarm receivingSwarm
 
+	pmu sync.Mutex // guards partial
+
 	dmu      sync.Mutex // guards the default permissions cache
 	dirPerms string
 	perms    uint32

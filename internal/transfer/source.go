@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -42,10 +43,10 @@ func (c *Config) follows() bool { return c.CopyLinks || c.CopyUnsafe || c.CopyDi
 // asked to follow may lead anywhere, except from a daemon; a --relative name
 // may pass through a link inside the tree; a link raced in is refused.
 func (c *Config) sourcePolicy() fsroot.Policy {
-	follow := c.follows() || c.Relative
+	follow := c.follows() || c.InsecureLinks
 	return fsroot.Policy{
-		FollowDirLinks: follow,
-		Confine:        c.Confine || !c.follows(),
+		FollowDirLinks: follow || c.Relative,
+		Confine:        c.Confine || !follow,
 		NoAtime:        c.OpenNoatime,
 	}
 }
@@ -142,8 +143,12 @@ func (s *Sender) linkStat(src *source, name string, dirlinks bool) (fsroot.Stat,
 		s.overlayFake(src, n, &st)
 	}
 	if dirlinks && st.IsSymlink() {
-		if st2, err := src.root.Stat(n); err == nil && st2.IsDir() {
+		st2, err := src.root.Stat(n)
+		if err == nil && st2.IsDir() {
 			return st2, nil
+		}
+		if errors.Is(err, syscall.ELOOP) && src.root.LeadsToDir(n) {
+			return st, err // out of the module: not to be sent as the link it is not wanted as
 		}
 	}
 	return st, nil

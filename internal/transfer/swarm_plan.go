@@ -366,7 +366,7 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 	g.swarm.totals.Settle(j.local)
 	final := g.at(name)
 	if len(v.delayed) > 0 {
-		final = partial
+		final = v.delayed[len(v.delayed)-1].from
 		g.Receiving.swarm.mu.Lock()
 		g.Receiving.swarm.delayed = append(g.Receiving.swarm.delayed, v.delayed...)
 		g.Receiving.swarm.mu.Unlock()
