@@ -16,8 +16,8 @@ import (
 // notRead are the fields that need no reader outside package options.
 var notRead = map[string]string{
 	"Server":         "Params.Server says the same",
-	"RemoteOptions":  "through PeerArgs",
 	"BlockingIO":     "the ends that a remote shell gets always block",
+	"Verbose":        "Info and Debug follow from it",
 	"Stats":          "Info follows from it",
 	"Progress":       "Info follows from it",
 	"ItemizeChanges": "OutFormat follows from it",
