@@ -232,13 +232,13 @@ func TestSummaryAsRsync(t *testing.T) {
 		var out bytes.Buffer
 		cfg := Config{Out: &out}
 		cfg.Info[InfoStats] = 2
-		for elapsed := range 3 {
+		for elapsed := range 60 {
 			out.Reset()
 			New(cfg).Summary(s, human, 31, time.Duration(elapsed)*time.Second, " (DRY RUN)")
 			if strings.HasSuffix(alike(want), alike(out.String())) {
 				break
 			}
-			if elapsed == 2 {
+			if elapsed == 59 {
 				t.Errorf("level %d:\n%s\nrsync:\n%s", human, &out, want)
 			}
 		}
