@@ -57,7 +57,7 @@ func (c catalog) look(name string, f func(*module, *view) error) error {
 		if v == nil {
 			return errNotYet
 		}
-		if err := f(m, v); err == nil || try == 2 || m.view.Load() == v {
+		if err := f(m, v); err == nil || try == 2 || c.ms.get(name) == m && m.view.Load() == v {
 			return err
 		}
 	}

@@ -172,6 +172,9 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	}
 	parts.Go(func() { stop(c.web.run(ctx, c)) })
 	parts.Go(func() { stop(c.serveControl(ctx, control)) })
+	if g.SwarmListen != "" {
+		c.o.Log.Info("swarm listen has no effect on a central host: its pieces go out over HTTP, to those who are to pass them on")
+	}
 	c.o.Log.Info("central host", "url", c.url, "http", bound.HTTP.String(), "rsync", fmt.Sprint(bound.Rsync), "modules", len(c.ms.all()), "state", c.state)
 	notify(c.o.getenv, "READY=1")
 	c.o.Ready(bound)
@@ -282,6 +285,9 @@ func (c *central) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if m := c.ms.get(name); m != nil && m.view.Load() == nil {
+		if !c.gate.allow(w, r, name) {
+			return
+		}
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, errNotYet.Error(), http.StatusServiceUnavailable)
 		return
@@ -319,7 +325,7 @@ func (c *central) ServeFile(w http.ResponseWriter, r *http.Request, name, path s
 	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Link", "Content-Type"} {
 		h.Del(k)
 	}
-	m.poke(r.Context())
+	m.poke()
 	if r.Context().Value(againKey{}) == nil && m.await(r.Context(), p.Generation, c.o.Timing.Newer) {
 		c.tracker.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), againKey{}, true)))
 		return

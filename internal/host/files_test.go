@@ -171,8 +171,8 @@ func (p *pausing) ReadFrom(src io.Reader) (int64, error) {
 
 func TestMeter(t *testing.T) {
 	root := t.TempDir()
-	os.WriteFile(filepath.Join(root, "file"), make([]byte, 2<<20), 0o644)
-	m := newMeter(1 << 20)
+	os.WriteFile(filepath.Join(root, "file"), make([]byte, 3<<20), 0o644)
+	m := newMeter(2 << 20)
 	f, err := openEntry(root, entryOf(t, root, "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -180,8 +180,8 @@ func TestMeter(t *testing.T) {
 	defer f.Close()
 	began := time.Now()
 	m.serve(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/file", nil), "file.deb", time.Now(), f)
-	if d := time.Since(began); d < 700*time.Millisecond || m.sent.Load() != 2<<20 || m.active.Load() != 0 {
-		t.Errorf("2 MiB at 1 MiB/s, 1 MiB of it at once: %v, sent %d, active %d", d, m.sent.Load(), m.active.Load())
+	if d := time.Since(began); d < 300*time.Millisecond || m.sent.Load() != 3<<20 || m.active.Load() != 0 {
+		t.Errorf("3 MiB at 2 MiB/s, 2 MiB of it at once: %v, sent %d, active %d", d, m.sent.Load(), m.active.Load())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/daemon/conf"
@@ -37,6 +38,10 @@ type modules struct {
 	set   atomic.Pointer[moduleSet]
 }
 
+// lingering is how long requests that were under way at a reload can go on
+// with what a module was before.
+const lingering = 30 * time.Second
+
 // wanted reports whether the service has to do with the module.
 func (ms *modules) wanted(m *conf.Module) bool {
 	return m.Path != "" && m.Name != "" && (m.SwarmEnabled() || m.RedirectEnabled())
@@ -50,8 +55,7 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 	next := &moduleSet{file: f, gate: gate, byName: map[string]*module{}}
 	old := ms.set.Load()
 	reused := map[*tree]bool{}
-	type opening struct{ m *conf.Module }
-	var todo []opening
+	var todo []*conf.Module
 	var problems []error
 	for _, raw := range f.Modules {
 		if !ms.wanted(raw) {
@@ -69,34 +73,28 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 				continue
 			}
 		}
-		todo = append(todo, opening{m})
+		todo = append(todo, m)
 	}
-	// An index can be opened again only after it was closed.
+	// An index can be opened again only after it was closed; customers get
+	// what it had meanwhile.
+	var gone []*module
 	if old != nil {
-		without := &moduleSet{file: old.file, gate: old.gate, byName: map[string]*module{}}
-		for n, m := range old.byName {
-			if reused[m.tree] {
-				without.byName[n] = m
-				without.names = append(without.names, n)
-			}
-		}
-		slices.Sort(without.names)
-		ms.set.Store(without)
 		for _, m := range old.byName {
 			if !reused[m.tree] {
-				m.stop()
+				m.halt()
+				gone = append(gone, m)
 			}
 		}
 	}
-	for _, t := range todo {
-		tr, err := openTree(t.m, statedir.Index(ms.state, ms.role, t.m.Name), ms.role == statedir.Central, gate, ms.o)
+	for _, m := range todo {
+		tr, err := openTree(m, statedir.Index(ms.state, ms.role, m.Name), ms.role == statedir.Central, gate, ms.o)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		tr.newer = ms.newer
 		tr.watch(ctx)
-		next.byName[t.m.Name] = &module{tr, t.m}
+		next.byName[m.Name] = &module{tr, m}
 	}
 	for n := range next.byName {
 		next.names = append(next.names, n)
@@ -106,6 +104,11 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 	if old != nil {
 		old.gate.Close()
 	}
+	time.AfterFunc(lingering, func() {
+		for _, m := range gone {
+			m.close()
+		}
+	})
 	return errors.Join(problems...)
 }
 
@@ -138,7 +141,8 @@ func (ms *modules) stop() {
 	}
 	ms.set.Store(&moduleSet{file: s.file, gate: s.gate, byName: map[string]*module{}})
 	for _, m := range s.byName {
-		m.stop()
+		m.halt()
+		m.close()
 	}
 	s.gate.Close()
 }

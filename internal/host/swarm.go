@@ -16,9 +16,12 @@ import (
 // the tracker's.
 const prefixSwarm = "/.prsync/"
 
-// maxLookups is how many look-ups are answered at a time; each may hold some
-// megabytes.
-const maxLookups = 8
+// maxLookups is how many large look-ups are answered at a time; each may hold
+// tens of megabytes. Others are as large as a header.
+const (
+	maxLookups  = 8
+	smallLookup = 256 << 10
+)
 
 // swarmHandler answers what content.Path… names.
 type swarmHandler struct {
@@ -178,9 +181,26 @@ func (h *swarmHandler) message(w http.ResponseWriter, r *http.Request, limit int
 	return v
 }
 
+// queue lets a look-up wait while many large ones are answered, not ok when
+// the client has gone.
+func (h *swarmHandler) queue(r *http.Request) (done func(), ok bool) {
+	if r.ContentLength >= 0 && r.ContentLength <= smallLookup {
+		return func() {}, true
+	}
+	select {
+	case h.lookups <- struct{}{}:
+		return func() { <-h.lookups }, true
+	case <-r.Context().Done():
+		return nil, false
+	}
+}
+
 func (h *swarmHandler) serveLookup(w http.ResponseWriter, r *http.Request) {
-	h.lookups <- struct{}{}
-	defer func() { <-h.lookups }()
+	done, ok := h.queue(r)
+	if !ok {
+		return
+	}
+	defer done()
 	var q *content.LookupRequest
 	v := h.message(w, r, content.MaxLookupRequest, func(b []byte) (_ string, err error) {
 		if q, err = content.DecodeLookupRequest(b); err != nil {
@@ -200,8 +220,11 @@ func (h *swarmHandler) serveLookup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *swarmHandler) serveLocate(w http.ResponseWriter, r *http.Request) {
-	h.lookups <- struct{}{}
-	defer func() { <-h.lookups }()
+	done, ok := h.queue(r)
+	if !ok {
+		return
+	}
+	defer done()
 	var q *content.LocateRequest
 	v := h.message(w, r, content.MaxLocateRequest, func(b []byte) (_ string, err error) {
 		if q, err = content.DecodeLocateRequest(b); err != nil {

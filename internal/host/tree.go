@@ -39,9 +39,10 @@ type tree struct {
 	blind    bool          // changes are found by rescanning only
 	scanning bool          // by poke
 	poked    time.Time
+	ctx      context.Context // of watch; nil before
+	cancel   context.CancelFunc
 
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg sync.WaitGroup
 }
 
 // view is one generation as it is served.
@@ -137,22 +138,30 @@ func (t *tree) refresh() error {
 	return nil
 }
 
-// watch starts keeping the index current, until stop.
+// watch starts keeping the index current, until halt.
 func (t *tree) watch(ctx context.Context) {
-	ctx, t.cancel = context.WithCancel(ctx)
+	t.ctx, t.cancel = context.WithCancel(ctx)
 	t.wg.Go(func() {
-		for t.awaitRoot(ctx) {
-			t.follow(ctx)
+		for t.awaitRoot(t.ctx) {
+			t.follow(t.ctx)
 		}
 	})
 }
 
-// stop ends watching and closes the index. What readers returned stays valid.
-func (t *tree) stop() {
+// halt ends watching and closes the index, which can be opened again then.
+// What was served can be served on until close.
+func (t *tree) halt() {
+	t.mu.Lock()
 	if t.cancel != nil {
 		t.cancel()
 	}
+	t.mu.Unlock()
 	t.wg.Wait()
+	t.idx.Load().Close()
+}
+
+// close ends serving.
+func (t *tree) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, v := range []*view{t.before, t.view.Load()} {
@@ -160,7 +169,6 @@ func (t *tree) stop() {
 			v.Close()
 		}
 	}
-	t.idx.Load().Close()
 }
 
 // awaitRoot waits for the module's directory, false when ctx has ended.
@@ -313,15 +321,15 @@ func (t *tree) await(ctx context.Context, than int64, limit time.Duration) bool 
 const pokeEvery = 10 * time.Second
 
 // poke says that a file was found to differ from the index.
-func (t *tree) poke(ctx context.Context) {
+func (t *tree) poke() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.blind || t.scanning || time.Since(t.poked) < pokeEvery || ctx.Err() != nil {
+	if !t.blind || t.scanning || time.Since(t.poked) < pokeEvery || t.ctx == nil || t.ctx.Err() != nil {
 		return
 	}
 	t.scanning, t.poked = true, time.Now()
 	t.wg.Go(func() {
-		if _, err := t.scan(ctx); err != nil && ctx.Err() == nil {
+		if _, err := t.scan(t.ctx); err != nil && t.ctx.Err() == nil {
 			t.log.Error("indexing failed", "error", err)
 		}
 		t.mu.Lock()

@@ -40,7 +40,8 @@ func TestTrust(t *testing.T) {
 		module("named-off", named)+module("named", named+"swarm = yes"), nil)
 	url := hub.Bound.URL
 	s.wait("first scans", 5*time.Second, func() bool {
-		return s.get(url+"/open/file").code == 200 && s.get(url+"/near/file").code == 200 && s.get(url+"/named/file").code == http.StatusUnauthorized
+		return s.get(url+"/open/file").code == 200 && s.get(url+"/near/file").code == 200 && s.get(url+"/named/file").code == http.StatusUnauthorized &&
+			strings.Contains(hub.log.String(), "module=far generation=1") && strings.Contains(hub.log.String(), "module=named generation=1")
 	})
 	with := func(path, user, secret string) int {
 		req, _ := http.NewRequest(http.MethodGet, url+path, nil)
