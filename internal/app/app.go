@@ -121,6 +121,7 @@ func (p *program) optionEnv() options.Env {
 
 // rsync is the command line of rsync.
 func (p *program) rsync() error {
+	spareCollections()
 	args := p.argv[1:]
 	if isServer(args) {
 		return p.server(args)

@@ -171,7 +171,7 @@ func (g *generator) sameSum(f *flist.File, lk *look) bool {
 		return false
 	}
 	defer file.Close()
-	return string(fileSum(file, lk.st.Size, g.c.Setup.FileSum)) == string(f.Sum())
+	return string(g.summer.sum(file, lk.st.Size, g.c.Setup.FileSum)) == string(f.Sum())
 }
 
 // wantAttrs are the attributes that an entry should have.

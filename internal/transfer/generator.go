@@ -65,6 +65,7 @@ type generator struct {
 	dirDev    map[*flist.File]uint64
 	active    map[int32]bool
 	window    *delta.Window
+	summer    fileSummer
 	swarm     generatorSwarm
 }
 

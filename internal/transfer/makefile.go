@@ -202,17 +202,27 @@ func (s *Sender) fileSum(src *source, name string, size int64) []byte {
 		return make([]byte, s.c.Setup.FileSum.Len())
 	}
 	defer f.Close()
-	return fileSum(f, size, s.c.Setup.FileSum)
+	return s.summer.sum(f, size, s.c.Setup.FileSum)
 }
 
-// fileSum computes the pre-transfer checksum of size bytes of a file.
-func fileSum(f *os.File, size int64, kind checksum.Kind) []byte {
-	h := checksum.New(kind)
-	w := delta.NewWindow(f, size)
+// fileSummer computes pre-transfer checksums; it keeps its memory from file to
+// file.
+type fileSummer struct {
+	window *delta.Window
+	hash   checksum.FileHash
+}
+
+// sum returns the checksum of size bytes of a file.
+func (s *fileSummer) sum(f *os.File, size int64, kind checksum.Kind) []byte {
+	if s.hash == nil {
+		s.hash, s.window = checksum.New(kind), delta.NewWindow(nil, 0)
+	}
+	s.hash.Reset()
+	s.window.Reset(f, size)
 	for off := int64(0); off < size; {
 		n := int(min(size-off, 256<<10))
-		h.Write(w.Bytes(off, n))
+		s.hash.Write(s.window.Bytes(off, n))
 		off += int64(n)
 	}
-	return h.Sum(nil)
+	return s.hash.Sum(nil)
 }

@@ -43,6 +43,7 @@ type Sender struct {
 	impliedFile    *flist.File
 	relNames       map[*flist.File][]relName
 	dirs           []dirNode
+	summer         fileSummer
 	wireDir        map[*flist.File]int32
 	nextDir        int32
 	listShown      bool

@@ -65,24 +65,13 @@ func (b *bench) measure(exe string, args []string, far string) (sample, error) {
 	}
 	s.cpu = cpu(cmd.ProcessState) + orphans()
 	s.rss = mem.stop()
-	own := rss(cmd.ProcessState)
 	if daemon != nil {
 		s.cpu += cpu(daemon.ProcessState)
-		own += rss(daemon.ProcessState)
 	}
-	// A short run may end between two looks.
-	s.rss = max(s.rss, own)
 	return s, nil
 }
 
 func cpu(p *os.ProcessState) float64 { return (p.UserTime() + p.SystemTime()).Seconds() }
-
-func rss(p *os.ProcessState) float64 {
-	if u, ok := p.SysUsage().(*unixRusage); ok {
-		return float64(u.Maxrss)
-	}
-	return 0
-}
 
 // orphans reaps what was left to us, and returns its CPU time.
 func orphans() (sum float64) {

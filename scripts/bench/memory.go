@@ -6,14 +6,16 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
-type unixRusage = syscall.Rusage
-
-// lookEvery is how often the memory of the processes is looked at.
-const lookEvery = 20 * time.Millisecond
+// How often the memory of the processes is looked at: more often at first, as
+// some runs are short. The kernel's own record (ru_maxrss) is of no use: it
+// starts with that of the process that forked.
+const (
+	firstLook = time.Millisecond
+	lookEvery = 20 * time.Millisecond
+)
 
 // memory samples the proportional set size of process trees, so that pages
 // that forked processes share count once, and keeps the largest sum.
@@ -48,13 +50,11 @@ func (m *memory) stop() float64 {
 
 func (m *memory) loop() {
 	defer m.wg.Done()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
+	for pause := firstLook; ; pause = min(pause*5/4, lookEvery) {
 		select {
 		case <-m.done:
 			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 		m.mu.Lock()
 		roots := append([]int(nil), m.roots...)
