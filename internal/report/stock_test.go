@@ -215,7 +215,7 @@ func TestSummaryAsRsync(t *testing.T) {
 	}
 	s := numbers(run("--no-h"))
 	// The bytes on the wire vary a little from run to run.
-	traffic := regexp.MustCompile(`(sent:?|received:?|  |speedup is) [0-9.,]+`)
+	traffic := regexp.MustCompile(`(sent:?|received:?|bytes |speedup is) [0-9.,]+`)
 	times := regexp.MustCompile(`(?m)^(File list .* time: ).*$`)
 	for human, opts := range [][]string{{"--no-h"}, nil, {"-h"}, {"-hh"}} {
 		want := run(opts...)
