@@ -3,7 +3,6 @@ package transfer
 import (
 	"os"
 
-	"github.com/prsync/prsync/internal/delta"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
@@ -187,88 +186,3 @@ func (r *Receiving) installCopy(l *report.Log, w *writing, f *flist.File, to pla
 	l.Syserr(report.ErrorXfer, err, "copy %s -> \"%s\"", r.full(w.at.shown), to.shown)
 	return false
 }
-
-// sparseFile writes with holes in place of zeros (--sparse). It also counts
-// for --inplace: matched zeros are punched out.
-type sparseFile struct {
-	f     *os.File
-	punch bool // the file had contents before
-	end   int64
-	size  int64 // preallocated
-}
-
-const sparseUnit = 1024 // rsync.h: SPARSE_WRITE_SIZE
-
-// WriteAt writes p, leaving out runs of zeros at the start and the end of each
-// unit as rsync 3.5.0 fileio.c:write_sparse does.
-func (s *sparseFile) WriteAt(p []byte, off int64) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		k := min(len(p), sparseUnit)
-		if err := s.unit(p[:k], off); err != nil {
-			return 0, err
-		}
-		p, off = p[k:], off+int64(k)
-	}
-	s.end = max(s.end, off)
-	return n, nil
-}
-
-func (s *sparseFile) unit(p []byte, off int64) error {
-	l1 := 0
-	for l1 < len(p) && p[l1] == 0 {
-		l1++
-	}
-	l2 := 0
-	for l2 < len(p)-l1 && p[len(p)-1-l2] == 0 {
-		l2++
-	}
-	if s.punch || s.size > off {
-		for _, h := range [][2]int64{{off, int64(l1)}, {off + int64(len(p)-l2), int64(l2)}} {
-			if h[1] > 0 {
-				if err := s.zero(h[0], h[1]); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if l1 == len(p) {
-		return nil
-	}
-	_, err := s.f.WriteAt(p[l1:len(p)-l2], off+int64(l1))
-	return err
-}
-
-func (s *sparseFile) zero(off, n int64) error {
-	err := fsroot.PunchHole(s.f, off, n)
-	if err != nil && errIs(err, unix.EOPNOTSUPP, unix.ENOSYS) {
-		_, err = s.f.WriteAt(make([]byte, n), off)
-	}
-	return err
-}
-
-// SkipAt sees bytes that are in place already.
-func (s *sparseFile) SkipAt(p []byte, off int64) error {
-	s.end = max(s.end, off+int64(len(p)))
-	for len(p) > 0 {
-		k := min(len(p), sparseUnit)
-		if allZero(p[:k]) {
-			if err := s.zero(off, int64(k)); err != nil {
-				return err
-			}
-		}
-		p, off = p[k:], off+int64(k)
-	}
-	return nil
-}
-
-func allZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-var _ delta.Skipper = (*sparseFile)(nil)

@@ -701,6 +701,11 @@ func (v *receiver) data(f *flist.File, w *writing, basis *os.File, basisSize int
 	v.Stats.Matched += s.Matched
 	if w != nil && !device {
 		size := ap.Offset() + v.rangeSize
+		if sparse != nil {
+			if err := sparse.flush(); err != nil {
+				return false, v.writeError(f, err)
+			}
+		}
 		if sparse != nil || truncate {
 			if err := w.file.Truncate(size); err != nil {
 				v.log.Syserr(report.ErrorXfer, err, "ftruncate failed on %s", v.full(f.Name()))
