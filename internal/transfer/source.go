@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 
@@ -109,6 +110,14 @@ func openMerge(c *Config, root *fsroot.Root, dir, name string) (io.ReadCloser, e
 		if w.PathExcluded(strings.TrimPrefix(c.abs(join(root.Path(), full)), "/")) {
 			return nil, fs.ErrNotExist
 		}
+	}
+	if path.IsAbs(full) { // above the tree: not to be clamped to it
+		top, err := c.OpenDir("/", p)
+		if err != nil {
+			return nil, err
+		}
+		defer top.Close()
+		root, full = top, strings.TrimLeft(full, "/")
 	}
 	f, err := fsroot.OwnerOpenAt(root, full, os.O_RDONLY, 0, p)
 	if err != nil {
