@@ -296,12 +296,19 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 		t.mode = meta.DestMode(t.mode, lk.st.Mode, g.dirDefault, exists, c.Executability)
 	}
 	how := found
+	var basis *fsroot.Pin // has values of extended attributes that are not sent
 	if !exists {
 		how = foundNone
 		if len(g.alts) > 0 {
 			alt, j := g.tryAltsOther(t, lk)
 			if j == altDone || j >= 0 {
 				how = foundAlt
+				if c.Xattrs > 0 {
+					if pin, err := alt.at.root.Pin(alt.at.name); err == nil {
+						defer pin.Close()
+						basis = pin
+					}
+				}
 			}
 			if j == altDone {
 				t.items, t.code = false, report.None
@@ -327,9 +334,9 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 	}
 	changed := false
 	if realExists {
-		changed = g.setAttrs(g.log, &real, f, t.mode, attrCall{created: f.Gen&flist.DirCreated != 0, xLater: true})
+		changed = g.setAttrs(g.log, &real, f, t.mode, attrCall{created: f.Gen&flist.DirCreated != 0, basis: basis, xLater: true})
 	} else {
-		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{xLater: true})
+		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{basis: basis, xLater: true})
 	}
 	if changed && g.log.Info(report.InfoName, 1) && t.code != report.None {
 		g.log.Printf(t.code, "%s/\n", t.name)

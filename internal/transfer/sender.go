@@ -287,7 +287,7 @@ func (s *Sender) sendXattrs(f *flist.File, src *source) {
 				pin, err = s.pin(src, f.Name())
 			}
 			if err == nil {
-				v, err = pin.Getxattr(it.Name)
+				v, err = pin.Getxattr(it.Source)
 			}
 			if err != nil {
 				s.log.Printf(report.ErrorXfer, "failed to re-read xattr %s for %s\n", it.Name, f.Name())

@@ -116,10 +116,11 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 			s.log.Syserr(report.ErrorXfer, err, "rsync_xal_get: lgetxattr(%s) failed", s.full(src, f.Name()))
 			return nil, nil, nil, err
 		}
-		for i := range list {
-			list[i].Name = rules.Sent(list[i].Name)
-		}
 		xs = flist.NewXattrList(list)
+		for i := range xs.Items {
+			it := &xs.Items[i]
+			it.Name, it.Source = rules.Sent(it.Name), it.Name
+		}
 	}
 	return acl, def, xs, nil
 }

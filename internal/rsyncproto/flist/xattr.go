@@ -23,11 +23,13 @@ const (
 
 // XattrItem is one attribute as it travels.
 type XattrItem struct {
-	Name  string
-	Value []byte // nil while only Sum is known
-	Sum   [xattrSumLen]byte
-	Len   int // of the value
-	Num   int32
+	Name string
+	// Source is the name at the sender, which --fake-super may disguise.
+	Source string
+	Value  []byte // nil while only Sum is known
+	Sum    [xattrSumLen]byte
+	Len    int // of the value
+	Num    int32
 	// Wanted marks an abbreviated value that is to be sent.
 	Wanted bool
 	// Asked marks one that was asked for: a sender refuses to hear of it
