@@ -108,10 +108,7 @@ func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
 		a := g.alts[gr.alt]
 		from = place{a.root, gr.leader, join(a.path, gr.leader)}
 	}
-	st, err := fsroot.Stat{}, error(nil)
-	if g.dest != nil {
-		st, err = from.lstat()
-	}
+	st, err := from.lstat()
 	if err != nil {
 		if !g.c.DryRun || !isMissing(err) {
 			g.log.Syserr(report.ErrorXfer, err, "stat %s failed", g.full(from.shown))
