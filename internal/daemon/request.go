@@ -60,7 +60,7 @@ func (c *connection) impose(s *Session) {
 	}
 	for _, dir := range []string{m.TempDir, c.d.TempDir} {
 		if o.TempDir == "" {
-			o.TempDir = dir
+			o.TempDir, m.TempDir = dir, dir
 		}
 	}
 	if limit := c.d.Bwlimit; limit > 0 && (o.Bwlimit == 0 || o.Bwlimit > limit) {

@@ -53,6 +53,26 @@ func OwnerOpenAt(base *Root, path string, flags int, perm uint32, p Policy) (*os
 	return newFile(fd, base.Full(path)), nil
 }
 
+// OwnerOpenIn is OwnerOpen with a name relative to base, for a file of the tree
+// that speaks for its operator (a per-directory filter file): a symlink of
+// theirs may lead out of base, but not out of the confining root, if any, that
+// base was opened below.
+func OwnerOpenIn(base *Root, name string, flags int, perm uint32, p Policy) (*os.File, error) {
+	d, err := base.hold()
+	if err != nil {
+		return nil, pathError("open", name, err)
+	}
+	defer d.release()
+	if strings.HasPrefix(name, "/") {
+		return nil, pathError("open", name, ErrEscape)
+	}
+	fd, err := ownerWalkFrom(d.fd, name, p, base.bound(), flags, perm)
+	if err != nil {
+		return nil, err
+	}
+	return newFile(fd, base.Full(name)), nil
+}
+
 func (r *Root) ownerWalk(d *dir, path string, p Policy, flags int, perm uint32) (int, error) {
 	if !r.policy.Confine {
 		return ownerWalkFrom(d.fd, path, p, -1, flags, perm)

@@ -84,3 +84,32 @@ func TestRootOutlivesItsBase(t *testing.T) {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
 }
+
+// A file of the tree that speaks for its operator may be a link out of the
+// tree, but not out of the module.
+func TestOwnerOpenIn(t *testing.T) {
+	top := withinTree(t)
+	module := open(t, top+"/module", Policy{FollowDirLinks: true, Confine: true})
+	served := must1(OpenAt(module, "sub", Policy{}))
+	defer served.Close()
+	local := open(t, top+"/module/sub", Policy{Confine: true})
+	for _, tt := range []struct{ name, local, served string }{
+		{"file", "sub", "sub"},
+		{"upfile", "module", "module"},
+		{"up/file", "other", "other"},
+		{"abs/file", "other", "other"},
+		{"outfile", "outside", "ELOOP"},
+		{"out/file", "outside", "ELOOP"},
+		{top + "/outside/file", "ErrEscape", "ErrEscape"},
+	} {
+		for _, c := range []struct {
+			root *Root
+			want string
+		}{{local, tt.local}, {served, tt.served}} {
+			f, err := OwnerOpenIn(c.root, tt.name, os.O_RDONLY, 0, Policy{})
+			if got := outcome(t, f, err); got != c.want {
+				t.Errorf("OwnerOpenIn(%q) in %s = %s (%v), want %s", tt.name, c.root.Path(), got, err, c.want)
+			}
+		}
+	}
+}

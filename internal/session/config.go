@@ -145,7 +145,7 @@ func (s *side) config() (*transfer.Config, error) {
 	if o.NumericIDs {
 		c.IDs.NumericIDs = meta.NumericOnly
 	}
-	c.OpenDir, c.OpenParent, c.MakePath = s.openDir, s.openParent, s.makePath
+	c.OpenDir, c.OpenParent, c.OpenFilter, c.MakePath = s.openDir, s.openParent, s.openFilter, s.makePath
 	if m := p.Module; m != nil {
 		c.Module, c.DaemonFilters = m.Name, m.Filters
 		c.Sanitize, c.Confine = m.Sanitize, m.Confine
@@ -516,17 +516,34 @@ func (s *side) openOperator(name string) (io.ReadCloser, error) {
 }
 
 func (s *side) openFilter(name string) (io.ReadCloser, error) {
-	if m := s.p.Module; m != nil && m.Filters != nil {
-		w := m.Filters.Walk(filter.Root{Who: "server", Dir: "/"})
-		if w.PathExcluded(s.modulePath(name)) {
-			return nil, fs.ErrNotExist
-		}
+	if s.moduleExcludes(name) {
+		return nil, fs.ErrNotExist
 	}
 	return s.openOperator(name)
 }
 
+// moduleExcludes reports whether the rules of the module hide a path, absolute
+// as the engine sees it, or a directory on the way. It goes by names: the path
+// is not resolved.
+func (s *side) moduleExcludes(name string) bool {
+	m := s.p.Module
+	if m == nil || m.Filters == nil {
+		return false
+	}
+	w := m.Filters.Walk(filter.Root{Who: "server", Dir: "/"})
+	return w.PathExcluded(strings.TrimPrefix(path.Join("/", name), "/"))
+}
+
+// rejected ends the request of a client that names what its module hides.
+func rejected() error {
+	return exitcode.New(exitcode.Syntax, "Your options have been rejected by the server.")
+}
+
 // openNames opens --files-from on the side that sends.
 func (s *side) openNames() error {
+	if s.moduleExcludes(s.o.FilesFrom) {
+		return rejected()
+	}
 	f, err := s.openOperator(s.o.FilesFrom)
 	if err != nil {
 		return exitcode.New(exitcode.FileIO, "failed to open files-from file %s: %s", s.o.FilesFrom, report.Reason(err))
@@ -536,26 +553,23 @@ func (s *side) openNames() error {
 }
 
 // checkDestOptions checks the directories that a client names against the
-// module's rules. rsync 3.5.0 main.c:do_server_recv.
-func (s *side) checkDestOptions() error {
+// module's rules, as it writes them (rsync 3.5.0 options.c:parse_arguments,
+// main.c:do_server_recv) and, unlike there, as they count from the destination.
+func (s *side) checkDestOptions(dest string) error {
 	m := s.p.Module
 	if m == nil || m.Filters == nil {
 		return nil
 	}
-	w := m.Filters.Walk(filter.Root{Who: "server", Dir: "/"})
-	bad := func(dir string) bool {
-		return w.PathExcluded(strings.TrimPrefix(path.Join("/", dir), "/"))
-	}
-	dirs := append([]string(nil), s.c.AltDests...)
+	dirs := append([]string{s.c.BackupDir}, s.c.AltDests...)
 	if path.IsAbs(s.c.PartialDir) {
 		dirs = append(dirs, s.c.PartialDir)
 	}
-	if s.c.BackupDir != "" {
-		dirs = append(dirs, s.c.BackupDir)
+	if s.c.TempDir != m.TempDir {
+		dirs = append(dirs, s.c.TempDir)
 	}
 	for _, d := range dirs {
-		if bad(d) {
-			return exitcode.New(exitcode.Syntax, "Your options have been rejected by the server.")
+		if d != "" && (s.moduleExcludes(d) || !path.IsAbs(d) && s.moduleExcludes(path.Join(dest, d))) {
+			return rejected()
 		}
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/options"
@@ -209,6 +211,61 @@ func TestModuleInsecureLinks(t *testing.T) {
 			if got := holds(filepath.Join(top, tt.file)); got != want {
 				t.Errorf("%q with insecure links %v: %s is %q, want %q (%v)\n%s", tt.args, insecure, tt.file, got, want, err, out)
 			}
+		}
+	}
+}
+
+// hiding are the rules of a module.
+func hiding(t *testing.T, exclude ...string) *filter.List {
+	l := filter.New(filter.Config{Who: "daemon", Dir: "/"})
+	for _, rule := range exclude {
+		if err := l.AddArg(filter.ExcludeRule, rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+// What a module's rules hide cannot be named by an option either, however it
+// is spelled.
+func TestModuleRulesCoverOptions(t *testing.T) {
+	for _, tt := range []struct {
+		args     []string
+		rejected bool
+		file     string
+		want     string
+	}{
+		{[]string{"-r", "--files-from=:secret/list", "m::pub", "TOP/dst/"}, true, "dst/a", "none"},
+		{[]string{"-r", "--files-from=:pub/../secret/list", "m::pub", "TOP/dst/"}, true, "dst/a", "none"},
+		{[]string{"-r", "--files-from=:pub/list", "m::pub", "TOP/dst/"}, false, "dst/a", "mod/pub/a"},
+		{[]string{"-r", "--files-from=:secret/list", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--link-dest=/secret", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--link-dest=../secret", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--copy-dest=../secret/sub", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--temp-dir=/secret", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--temp-dir=/own", "TOP/src/", "m::pub/"}, false, "mod/pub/x", "src/x"},
+		{[]string{"-rb", "--backup-dir=../secret/bak", "TOP/src/", "m::pub/"}, true, "mod/pub/x", "none"},
+		{[]string{"-r", "--delay-updates", "--partial-dir=secret", "TOP/src/", "m::"}, false, "mod/x", "src/x"},
+		{[]string{"-r", "-f:_/secret/rules", "m::", "TOP/dst/"}, false, "dst/pub/a", "mod/pub/a"},
+		{[]string{"-rF", "m::pub/", "TOP/dst/"}, false, "dst/skipped", "none"},
+		{[]string{"-rF", "m::pub/", "TOP/dst/"}, false, "dst/a", "mod/pub/a"},
+	} {
+		top := tree(t, t.TempDir(), "src/x", "mod/secret/x", "mod/secret/sub/x", "mod/pub/a", "mod/pub/skipped", "mod/own/", "dst/")
+		for name, text := range map[string]string{"secret/list": "a\nx\n", "pub/list": "a\n", "secret/rules": "- a\n", ".rsync-filter": "- skipped\n"} {
+			if err := os.WriteFile(top+"/mod/"+name, []byte(text), 0644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var args []string
+		for _, a := range tt.args {
+			args = append(args, strings.ReplaceAll(a, "TOP", top))
+		}
+		out, err := withModule(t, top+"/mod", Module{Filters: hiding(t, "/secret", "/own"), TempDir: "/own"}, args...)
+		if got := holds(filepath.Join(top, tt.file)); got != tt.want {
+			t.Errorf("%q: %s is %q, want %q (%v)\n%s", tt.args, tt.file, got, tt.want, err, out)
+		}
+		if got := strings.Contains(out, "rejected by the server"); got != tt.rejected || got && exitcode.Of(err, 0) == 0 {
+			t.Errorf("%q: rejected is %v, want %v (%v)\n%s", tt.args, got, tt.rejected, err, out)
 		}
 	}
 }

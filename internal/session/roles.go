@@ -238,7 +238,7 @@ func (s *side) receive() error {
 	if err := rcv.Destination(dest); err != nil {
 		return err
 	}
-	if err := s.checkDestOptions(); err != nil {
+	if err := s.checkDestOptions(rcv.Dir()); err != nil {
 		return err
 	}
 	if err := rcv.Run(); err != nil {
@@ -296,6 +296,9 @@ func (s *side) forwardNames() error {
 	o := s.o
 	if o.FilesFrom == "" || s.p.Server && o.FilesFrom == "-" || !s.p.Server && o.FilesFromRemote || s.p.local {
 		return nil
+	}
+	if s.moduleExcludes(o.FilesFrom) {
+		return rejected()
 	}
 	f, err := s.openOperator(o.FilesFrom)
 	if err != nil {

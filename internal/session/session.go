@@ -56,7 +56,8 @@ type Module struct {
 	Filters           *filter.List
 	Sanitize          bool
 	Confine           bool
-	InsecureLinks     bool // "insecure links": any symlink is followed
+	InsecureLinks     bool   // "insecure links": any symlink is followed
+	TempDir           string // "temp dir", which the module's rules may hide
 	Chmod             meta.Chmod
 	IgnoreNonreadable bool
 	NumericIDs        bool

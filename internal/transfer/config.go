@@ -78,6 +78,8 @@ type Config struct {
 	// the last component, "" for the directory itself. The root is nil when the
 	// directory does not exist.
 	OpenParent func(path string, p fsroot.Policy) (*fsroot.Root, string, error)
+	// OpenFilter opens a file of filter rules by its absolute path.
+	OpenFilter func(path string) (io.ReadCloser, error)
 	// MakePath makes a directory and its parents, or only counts them.
 	MakePath func(path string, dry bool) (made int, err error)
 	// Module is the daemon module's name, "" without one.

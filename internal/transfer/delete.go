@@ -50,7 +50,7 @@ type delayedDelete struct {
 
 // openMerge opens a per-directory filter file of the destination.
 func (r *Receiving) openMerge(dir, name string) (io.ReadCloser, error) {
-	return openMerge(r.c, r.dest, dir, name)
+	return openMerge(r.c, r.dest, r.destPath, dir, name)
 }
 
 // enterFilters makes a directory's own filter rules count.

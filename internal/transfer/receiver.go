@@ -283,8 +283,10 @@ func (v *receiver) file(rq request) error {
 	return v.transfer(f, rq, name, redo, it)
 }
 
-func (v *receiver) daemonExcluded(name string, isDir bool) bool {
-	w := v.c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: v.destPath})
+// daemonExcluded reports whether the module's rules hide a name in the
+// destination.
+func (r *Receiving) daemonExcluded(name string, isDir bool) bool {
+	w := r.c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: r.destPath})
 	return w.Check(name, isDir) == filter.Exclude
 }
 
@@ -360,7 +362,7 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		}
 		at = place{a.root, n, join(a.path, n)}
 	}
-	if c.DaemonFilters != nil && at.root == v.dest && v.daemonExcluded(at.name, false) {
+	if c.DaemonFilters != nil && at.root != v.backup && at.root != partial.root && v.daemonExcluded(at.name, false) {
 		at, rq.basis = v.at(name), basisFile
 	}
 	open := func(p place) *os.File {

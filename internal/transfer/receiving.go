@@ -442,6 +442,9 @@ func (r *Receiving) Close() {
 	}
 }
 
+// Dir is the absolute path of the destination, as the engine sees it.
+func (r *Receiving) Dir() string { return r.destPath }
+
 // full names a path of the destination for a message.
 func (r *Receiving) full(name string) string { return r.c.fullName(r.destPath, name) }
 

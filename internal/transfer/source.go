@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 	"syscall"
 
@@ -98,28 +97,24 @@ func (s *Sender) openSource(dir string, top bool) (int32, error) {
 // mergeOpener opens per-directory filter files below a source, or above it.
 func (s *Sender) mergeOpener(src *source) func(dir, name string) (io.ReadCloser, error) {
 	return func(dir, name string) (io.ReadCloser, error) {
-		return openMerge(s.c, src.root, dir, name)
+		return openMerge(s.c, src.root, src.path, dir, name)
 	}
 }
 
-func openMerge(c *Config, root *fsroot.Root, dir, name string) (io.ReadCloser, error) {
-	p := fsroot.Policy{Confine: c.Confine, InsecureLinks: root.Policy().InsecureLinks}
+// openMerge opens a filter file in a directory of the tree that root holds and
+// treePath names, or, if dir is absolute, in one above it.
+func openMerge(c *Config, root *fsroot.Root, treePath, dir, name string) (io.ReadCloser, error) {
 	full := join(dir, name)
+	if strings.HasPrefix(dir, "/") {
+		return c.OpenFilter(full)
+	}
 	if c.DaemonFilters != nil {
 		w := c.DaemonFilters.Walk(filter.Root{Who: "sender", Dir: "/"})
-		if w.PathExcluded(strings.TrimPrefix(c.abs(join(root.Path(), full)), "/")) {
+		if w.PathExcluded(strings.TrimPrefix(join(treePath, full), "/")) {
 			return nil, fs.ErrNotExist
 		}
 	}
-	if path.IsAbs(full) { // above the tree: not to be clamped to it
-		top, err := c.OpenDir("/", p)
-		if err != nil {
-			return nil, err
-		}
-		defer top.Close()
-		root, full = top, strings.TrimLeft(full, "/")
-	}
-	f, err := fsroot.OwnerOpenAt(root, full, os.O_RDONLY, 0, p)
+	f, err := fsroot.OwnerOpenIn(root, full, os.O_RDONLY, 0, fsroot.Policy{InsecureLinks: c.InsecureLinks})
 	if err != nil {
 		return nil, err
 	}
