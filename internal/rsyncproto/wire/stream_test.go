@@ -39,8 +39,8 @@ func TestFrames(t *testing.T) {
 	w.StopMux()
 	w.Byte('c')
 	w.Flush()
-	const want = "1f000000" + "03000009" + "68690a" + "0400001d" + "01000000" + "02000007" + "6162" +
-		"00000007" + "00000031" + "63"
+	const want = "1f000000" + "01000007" + "61" + "03000009" + "68690a" + "01000007" + "62" +
+		"0400001d" + "01000000" + "00000007" + "00000031" + "63"
 	if got := hex.EncodeToString(b.Bytes()); got != want {
 		t.Errorf("wrote %s\nwant  %s", got, want)
 	}
@@ -65,11 +65,27 @@ func TestFrames(t *testing.T) {
 	if data != "ab" || r.Err() != nil {
 		t.Errorf("read %q, %v", data, r.Err())
 	}
-	if want := "[2:hi\n 22:\x01\x00\x00\x00]"; fmt.Sprint(msgs) != want {
+	if want := "[2:hi\n]"; fmt.Sprint(msgs) != want {
 		t.Errorf("messages %q", msgs)
 	}
 	if tee.String() != "\x1f\x00\x00\x00ab" {
 		t.Errorf("the reader's copy holds %q", tee.String())
+	}
+}
+
+// A message overtakes the data of the same flush.
+func TestMessagesFirst(t *testing.T) {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	w.StartMux()
+	w.Byte('a')
+	w.MsgInOrder(MsgInfo, []byte("1"))
+	w.Byte('b')
+	w.Msg(MsgInfo, []byte("2"))
+	w.Flush()
+	const want = "01000009" + "31" + "01000009" + "32" + "02000007" + "6162"
+	if got := hex.EncodeToString(b.Bytes()); got != want {
+		t.Errorf("wrote %s, want %s", got, want)
 	}
 }
 
