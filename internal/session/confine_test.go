@@ -124,10 +124,12 @@ func TestModuleLinks(t *testing.T) {
 		{"-rlk", "upfile", "-> ../file"},
 		{"-rlk", "out", "none"}, // a link to a directory is not wanted as a link
 		{"-rlk", "outfile", "-> ../../outside/file"},
+		{"-rlkX", "outfile", "-> ../../outside/file"}, // its own attributes, not the target's
+		{"-rlkX", "dangling", "-> nowhere"},
 		{"-rl", "out", "-> ../../outside"},
 	} {
 		top := tree(t, t.TempDir(), "mod/file", "mod/other/file", "outside/file", "mod/sub/real", "dst/",
-			"mod/sub/up -> ../other", "mod/sub/upfile -> ../file",
+			"mod/sub/dangling -> nowhere", "mod/sub/up -> ../other", "mod/sub/upfile -> ../file",
 			"mod/sub/out -> ../../outside", "mod/sub/outfile -> ../../outside/file")
 		out, err := withModule(t, top+"/mod", Module{}, tt.args, "m::sub/", top+"/dst/")
 		if got := holds(top + "/dst/" + tt.name); got != tt.want {

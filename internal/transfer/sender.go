@@ -284,7 +284,7 @@ func (s *Sender) sendXattrs(f *flist.File, src *source) {
 			var v []byte
 			var err error
 			if pin == nil {
-				pin, err = s.pin(src, f.Name())
+				pin, err = s.pin(src, f)
 			}
 			if err == nil {
 				v, err = pin.Getxattr(it.Source)

@@ -94,7 +94,7 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 		return nil, nil, nil, nil
 	}
 	src := s.sources[si]
-	pin, err := s.pin(src, f.Name())
+	pin, err := s.pin(src, f)
 	if err != nil {
 		s.log.Syserr(report.ErrorXfer, err, "open %s failed", s.full(src, f.Name()))
 		return nil, nil, nil, err
@@ -125,12 +125,12 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 	return acl, def, xs, nil
 }
 
-// pin holds an entry, or what a followed link points to.
-func (s *Sender) pin(src *source, name string) (*fsroot.Pin, error) {
-	if s.c.follows() {
-		return src.root.PinFollow(src.rel(name))
+// pin holds an entry: what a link points to, unless it is sent as a link.
+func (s *Sender) pin(src *source, f *flist.File) (*fsroot.Pin, error) {
+	if s.c.follows() && !f.IsSymlink() {
+		return src.root.PinFollow(src.rel(f.Name()))
 	}
-	return src.root.Pin(src.rel(name))
+	return src.root.Pin(src.rel(f.Name()))
 }
 
 func (s *Sender) xattrRules(src *source) *meta.XattrRules {
