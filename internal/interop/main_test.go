@@ -79,6 +79,9 @@ func setUp(m *testing.M) (int, error) {
 			return 1, fmt.Errorf("building prsync: %w\n%s", err, out)
 		}
 	}
+	if _, err := os.Stat(prsync); err != nil {
+		return 1, fmt.Errorf("no program to test: %w", err)
+	}
 	return m.Run(), nil
 }
 
