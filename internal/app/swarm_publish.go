@@ -8,6 +8,7 @@ import (
 
 	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/daemon"
+	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/host/statedir"
 	"github.com/prsync/prsync/internal/index"
 	"github.com/prsync/prsync/internal/options"
@@ -78,13 +79,32 @@ func takesOffer(o *options.Options) bool {
 	return o.Sender && strings.ContainsRune(o.CapabilityString, rsyncproto.OfferLetter)
 }
 
-// stateDirs are the state directories that count for a configuration that may
-// name one.
+// stateDirVariable names the state directory of this machine's services where
+// neither the configuration nor the default does.
+const stateDirVariable = "PRSYNC_STATE_DIR"
+
+// hostConfigs are where the services of this machine are configured.
+var hostConfigs = []string{"/etc/prsyncd.conf", defaultConfig}
+
+// stateDirs are where the services of this machine may keep their state. A
+// daemon passes what its own configuration says; others look for one.
 func (p *program) stateDirs(configured string) []string {
 	if configured != "" {
 		return []string{configured}
 	}
-	return statedir.Candidates(os.Geteuid(), p.getenv)
+	if d := p.getenv(stateDirVariable); d != "" {
+		return []string{d}
+	}
+	var dirs []string
+	for _, file := range hostConfigs {
+		if f, err := conf.Load(file, conf.Options{}); err == nil {
+			if d := f.Global.StateDir; d != "" {
+				dirs = append(dirs, d)
+			}
+			break
+		}
+	}
+	return append(dirs, statedir.Candidates(os.Geteuid(), p.getenv)...)
 }
 
 // publishedModule opens what is published of a daemon's module. It runs before
