@@ -131,13 +131,21 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 			sp.Publish = pub.modulePublisher()
 		}
 	}
+	told := false
+	errorLine := func(code exitcode.Code) string {
+		told = true
+		return fmt.Sprintf("rsync error: %s (code %d) at main.go(1) [%s=%s]", code.Text(), code, roleName(o.Sender), options.RsyncVersion)
+	}
+	m.ErrorLine = errorLine
 	err := session.Run(ctx, sp)
 	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK && !ranToEnd(err) {
 		var e *exitcode.Error
 		if errors.As(err, &e) && e.Err != nil {
 			s.Log.Errorf("%v", e.Err)
 		}
-		s.Log.Errorf("%s", fmt.Sprintf("rsync error: %s (code %d) at main.go(1) [%s=%s]", code.Text(), code, roleName(o.Sender), options.RsyncVersion))
+		if !told {
+			s.Log.Errorf("%s", errorLine(code))
+		}
 	}
 	return err
 }

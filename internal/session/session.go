@@ -70,6 +70,9 @@ type Module struct {
 	Timeout    int // to be told to the client, seconds
 	NoCompress bool
 	Err        error // to be told in place of a transfer
+	// ErrorLine is the last line of a run that was broken off, for the log and
+	// the client.
+	ErrorLine func(exitcode.Code) string
 }
 
 // Params describe one side of one transfer.
@@ -375,6 +378,10 @@ func (s *side) tellPeer(err error) {
 	switch code {
 	case exitcode.OK, exitcode.SocketIO, exitcode.StreamIO, exitcode.Signal1, exitcode.Timeout:
 		return
+	}
+	var peer *PeerExit
+	if m := s.p.Module; m != nil && m.ErrorLine != nil && s.w.Muxed() && !errors.As(err, &peer) {
+		s.log.Printf(report.Error, "%s\n", m.ErrorLine(code))
 	}
 	if s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))

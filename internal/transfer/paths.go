@@ -12,14 +12,10 @@ func (c *Config) fullName(dir, name string) string {
 	s := name
 	if !strings.HasPrefix(name, "/") {
 		switch {
-		case c.Module != "":
-			s = strings.TrimPrefix(dir, "/")
-			if s != "" {
-				s += "/"
-			}
-			s += name
 		case dir == "/":
-			s = "/" + name
+			if c.Module == "" {
+				s = "/" + name
+			}
 		case dir != "":
 			s = dir + "/" + name
 		}
