@@ -217,6 +217,7 @@ func (a *applier) xattrs() {
 	}
 	if changed {
 		a.changed |= ChangedXattrs
+		a.have.Mtime = fsroot.Timespec{Sec: -1} // a file system may have touched it
 	}
 	for _, err := range split(err) {
 		var missing *MissingXattrError

@@ -354,8 +354,12 @@ func (r *Receiving) setOnFile(l *report.Log, file *os.File, shown string, f *fli
 // itemize tells the sender what is different about an entry, or, to an old
 // one, prints it. rsync 3.5.0 generator.c:itemize.
 func (g *generator) itemize(t *target, ndx int32, how int, lk *look, flags int, basis byte, xname *string) {
+	g.writeItem(t, ndx, g.itemFlags(t, how, lk, flags, xname), basis, xname)
+}
+
+// writeItem is itemize once it is known what is different.
+func (g *generator) writeItem(t *target, ndx int32, flags int, basis byte, xname *string) {
 	c, f := g.c, t.f
-	flags = g.itemFlags(t, how, lk, flags, xname)
 	named := xname != nil && *xname != ""
 	if flags&(report.ItemSignificant|report.ItemReportXattr) == 0 && !g.log.Info(report.InfoName, 2) && c.OutItemize <= 1 && !named || c.ReadBatch {
 		return

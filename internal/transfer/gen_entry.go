@@ -318,15 +318,18 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 			}
 		}
 	}
+	item := func() {}
 	if t.items {
 		fl := 0
 		if how != found {
 			fl = report.ItemLocalChange
 		}
-		g.itemize(t, t.ndx, how, lk, fl, 0, nil)
+		fl = g.itemFlags(t, how, lk, fl, nil)
+		item = func() { g.writeItem(t, t.ndx, fl, 0, nil) }
 	}
 	if !realExists && !c.DryRun {
 		if err := g.makeDir(t.name, t.mode|added); err != nil {
+			item()
 			g.log.Syserr(report.ErrorXfer, err, "recv_generator: mkdir %s failed", g.full(t.name))
 			g.skipContents(f)
 			return nil
@@ -338,6 +341,9 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 	} else {
 		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{basis: basis, xLater: true})
 	}
+	// Not earlier: the receiver may set attributes of the directory as soon as
+	// values come for it.
+	item()
 	if changed && g.log.Info(report.InfoName, 1) && t.code != report.None {
 		g.log.Printf(t.code, "%s/\n", t.name)
 	}
@@ -440,6 +446,9 @@ func (g *generator) symlink(t *target, lk *look, exists bool) error {
 
 // upToDate is the end of an entry whose content is right.
 func (g *generator) upToDate(t *target, lk *look) error {
+	if t.items {
+		g.readXattrs(lk) // as they were
+	}
 	g.setAttrs(g.log, lk, t.f, t.mode, attrCall{report: g.report, accurate: t.f.IsRegular() && g.c.Checksum && !g.again, xLater: true})
 	if t.items {
 		g.itemize(t, t.ndx, found, lk, 0, 0, nil)
