@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"path"
+
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/report"
@@ -16,6 +18,7 @@ import (
 type linkGroup struct {
 	members []linkMember // in the order in which they are worked on
 	leader  string       // name of a member that is in place, "" for none yet
+	first   int32        // its index
 	alt     int          // alternate destination the leader was linked to, or -1
 	busy    int32        // index of the member being transferred, -1 for none
 	waiting []linkMember
@@ -103,10 +106,13 @@ func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
 		g.inProg[g.lists[g.cur]]++
 		return true, nil
 	}
-	from := g.at(gr.leader)
+	from, shown := g.at(gr.leader), gr.leader
 	if gr.alt >= 0 && g.c.DryRun {
 		a := g.alts[gr.alt]
 		from = place{a.root, gr.leader, join(a.path, gr.leader)}
+		if l, _ := g.find(gr.first); l == nil {
+			shown = path.Clean(from.shown) // so rsync keeps it once its list is gone
+		}
 	}
 	st, err := from.lstat()
 	if err != nil {
@@ -122,7 +128,7 @@ func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
 	} else if len(g.alts) > 0 {
 		how, lk = g.joinAlt(t, lk, &st)
 	}
-	g.linkTo(t, lk, how, from, &st, gr.leader)
+	g.linkTo(t, lk, how, from, &st, shown)
 	if g.c.RemoveSource && g.c.xfers() {
 		g.sendSuccess(t.ndx)
 	}
@@ -202,7 +208,7 @@ func (g *generator) finishLink(t *target, st *fsroot.Stat, alt int) error {
 	waiting := gr.waiting
 	gr.waiting = nil
 	gr.busy = -1
-	gr.leader, gr.alt = t.name, alt
+	gr.leader, gr.first, gr.alt = t.name, t.ndx, alt
 	if len(waiting) == 0 {
 		return nil
 	}
