@@ -64,6 +64,7 @@ var basics = []scenario{
 	{name: "executability-over", args: "-rtEi --no-p"},
 	{name: "chmod-symbolic", args: "-ai --chmod=Du=rwx,go=rx,Fu=rw,go-w,+X"},
 	{name: "chmod-octal", args: "-rti --chmod=D2750,F640 -p"},
+	{name: "chmod-copied", args: "-ai --chmod=g=o,o=,u-g"},
 	{name: "chmod-no-perms", args: "-rti --chmod=ug=rwX,o="},
 	{name: "omit-dir-times", args: "-aOi"},
 	{name: "omit-link-times", args: "-aJi"},
@@ -150,6 +151,19 @@ var selections = []scenario{
 	{name: "filter-dir-merge-modifiers", args: "-ai --delete", more: []string{"--filter=:en- .cvsignore", "--filter=:w .more"}},
 	{name: "filter-F", args: "-aFi"},
 	{name: "filter-FF-delete", args: "-aFFi --delete"},
+	{name: "filter-parents", own: true, since: 29, args: "-ai --delete", more: []string{"--filter=: /.rules"}, from: []string{"filter/sub/", "size/"}, prepare: func(t *testing.T, d string) {
+		check(t, os.WriteFile(filepath.Join(d, ".rules"), []byte("- *.txt\n"), 0o644))
+		check(t, os.WriteFile(filepath.Join(d, "src/filter/sub/.rules"), []byte("- *.o\n"), 0o644))
+	}},
+	{name: "filter-recursive", own: true, only: []way{local}, args: "-ai", more: []string{"--filter=: .loop"}, from: []string{"size/"}, prepare: func(t *testing.T, d string) {
+		check(t, os.WriteFile(filepath.Join(d, "src/size/.loop"), []byte(". .loop\n"), 0o644))
+	}},
+	{name: "filter-bad-rule", own: true, only: []way{local}, args: "-ai", more: []string{"--filter=: .bad"}, from: []string{"size/"}, prepare: func(t *testing.T, d string) {
+		check(t, os.WriteFile(filepath.Join(d, "src/size/.bad"), []byte("secret words\n"), 0o644))
+	}},
+	{name: "filter-excludes-with-dir-merge", own: true, since: 29, args: "-ai --exclude=*.o --delete-during", more: []string{"--filter=: .filt"}, only: []way{pull}, prepare: func(t *testing.T, d string) {
+		check(t, os.WriteFile(filepath.Join(d, "src/filter/.filt"), []byte("+ *.o\n"), 0o644))
+	}},
 	{name: "filter-perishable", args: "-ai --delete", more: []string{"--filter=-p *.o", "--filter=-p in"}},
 	{name: "filter-negated", args: "-ai", more: []string{"--filter=-! */", "--include=*/"}, from: []string{"filter/"}},
 	{name: "filter-sides", args: "-ai --delete", more: []string{"--filter=-s *.o", "--filter=-r zz*", "--filter=- /time/"}},
@@ -190,8 +204,11 @@ var selections = []scenario{
 	{name: "copy-dest", args: "-ai --copy-dest=../ref", prepare: aged("ref", "size/000700", "hard"), dest: nothing},
 	{name: "link-dest", args: "-ai --link-dest=../ref", prepare: aged("ref", "size/000700", "change"), dest: nothing, core: true},
 	{name: "link-dest-hard", args: "-aHi --link-dest=../ref", prepare: aged("ref", "zhard"), dest: nothing},
+	{name: "link-dest-hard-dry", args: "-aHni --link-dest=../ref", only: []way{local, push, pull}, prepare: aged("ref", "zhard"), dest: nothing},
+	{name: "link-dest-all", args: "-aii --link-dest=../ref", prepare: aged("ref"), dest: nothing},
 	{name: "link-dest-two", args: "-avvi --link-dest=../ref --link-dest=../ref2", prepare: both(aged("ref", "size", "change"), aged("ref2", "mode", "name")), dest: nothing},
 	{name: "link-dest-attributes", args: "-aHAXi --link-dest=../ref", prepare: aged("ref", "size"), dest: nothing, needs: needAttrs, since: 30},
+	{name: "copy-dest-attributes", args: "-aAXi --copy-dest=../ref", prepare: aged("ref", "size"), dest: nothing, needs: needAttrs, since: 30},
 	{name: "link-dest-checksum", args: "-aci --link-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing},
 	{name: "link-dest-older", args: "-ai --link-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing},
 	{name: "link-dest-missing", args: "-ai --link-dest=../none", from: []string{"size/"}, dest: nothing},
