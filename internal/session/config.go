@@ -19,6 +19,7 @@ import (
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
 	"github.com/prsync/prsync/internal/rsyncproto/wire"
 	"github.com/prsync/prsync/internal/transfer"
 	"golang.org/x/time/rate"
@@ -149,6 +150,11 @@ func (s *side) config() (*transfer.Config, error) {
 	if m := p.Module; m != nil {
 		c.Module, c.DaemonFilters = m.Name, m.Filters
 		c.Sanitize, c.Confine = m.Sanitize, m.Confine
+		if m.Sanitize {
+			// Unlike those of --link-dest, these do not count from the
+			// destination where they begin with "..".
+			c.BackupDir, c.TempDir = sanitizeDir(c.BackupDir), sanitizeDir(c.TempDir)
+		}
 		c.DaemonChmod, c.IgnoreNonreadable = m.Chmod, m.IgnoreNonreadable
 		c.MungeLinks = m.MungeLinks
 		c.LogFormat = m.LogFormat
@@ -520,6 +526,15 @@ func (s *side) openFilter(name string) (io.ReadCloser, error) {
 		return nil, fs.ErrNotExist
 	}
 	return s.openOperator(name)
+}
+
+// sanitizeDir keeps the ".." of a relative directory from climbing.
+// rsync 3.5.0 options.c:parse_arguments.
+func sanitizeDir(dir string) string {
+	if dir == "" || path.IsAbs(dir) {
+		return dir
+	}
+	return flist.Sanitize(dir, 0, false)
 }
 
 // moduleExcludes reports whether the rules of the module hide a path, absolute

@@ -271,3 +271,31 @@ func TestModuleRulesCoverOptions(t *testing.T) {
 		}
 	}
 }
+
+// The directories of options, as they count in a module.
+func TestModuleDirs(t *testing.T) {
+	for _, tt := range []struct{ option, file, want string }{
+		{"--backup-dir=bk", "mod/a/b/bk/f", "old"},
+		{"--backup-dir=../bk", "mod/a/b/bk/f", "old"},
+		{"--backup-dir=../../../../bk", "mod/a/b/bk/f", "old"},
+		{"--backup-dir=/bk", "mod/bk/f", "old"},
+		{"--backup-dir=/../bk", "mod/bk/f", "old"},
+		{"--backup-dir=/a/link/bk", "mod/c/bk/f", "old"},
+		{"--temp-dir=/c", "mod/a/b/f", "src/f"},
+		{"--temp-dir=../../c", "mod/a/b/f", "old"}, // there is no mod/a/b/c
+		{"--copy-dest=../link", "mod/a/b/only", "src/only"},
+		{"--copy-dest=../../../c", "mod/a/b/only", "src/only"},
+	} {
+		top := tree(t, t.TempDir(), "src/f", "src/only", "mod/c/only", "mod/a/b/f", "mod/a/link -> ../c")
+		if err := os.WriteFile(top+"/mod/a/b/f", []byte("old"), 0644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := withModule(t, top+"/mod", Module{}, "-rb", tt.option, top+"/src/", "m::a/b/")
+		if got := holds(filepath.Join(top, tt.file)); got != tt.want {
+			t.Errorf("%s: %s is %q, want %q (%v)\n%s", tt.option, tt.file, got, tt.want, err, out)
+		}
+		if strings.Contains(tt.option, "copy-dest") && strings.Contains(out, "does not exist") {
+			t.Errorf("%s: %s", tt.option, out)
+		}
+	}
+}
