@@ -95,7 +95,9 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // disk, or under FakeSuper as OverlayFakeStat tells it.
 //
 // A failure of owner, times or mode ends it, one of attributes or ACL does not;
-// the error then joins several. What was changed is reported in any case.
+// the error then joins several. What was changed is reported in any case. have
+// learns what was read on the way: ACLs, owner and mode after a chown that may
+// clear set-id bits, the mode that an ACL brought with it.
 func Apply(p *fsroot.Pin, want, have *Attrs, r *Rules, e Entry) (Changes, error) {
 	a := applier{p: p, want: want, have: *have, r: r, e: e, mode: WireMode(want.Mode)}
 	if !r.Perms && e.Created && isDir(a.mode) {
@@ -104,6 +106,7 @@ func Apply(p *fsroot.Pin, want, have *Attrs, r *Rules, e Entry) (Changes, error)
 	if r.Chmod != nil && !isLink(a.mode) {
 		a.mode = r.Chmod.Apply(a.mode)
 	}
+	defer func() { *have = a.have }()
 	if err := a.owner(); err != nil {
 		return a.changed, a.fail(err)
 	}
@@ -173,7 +176,7 @@ func (a *applier) owner() error {
 			if err != nil {
 				return a.failed("stat", err)
 			}
-			a.have.Mode = st.Mode
+			a.have.Mode, a.have.UID, a.have.GID = st.Mode, st.UID, st.GID
 		}
 	}
 	if newUID {

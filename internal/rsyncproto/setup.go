@@ -243,7 +243,7 @@ func (s *Setup) apply(l Local) error {
 	s.InplacePartial = c&CompatInplacePartial != 0
 	switch {
 	case !l.Sender:
-		s.LinkTimes = true
+		s.LinkTimes = s.Protocol >= 29 // compat.c:setup_protocol says so of no older one
 	case s.Protocol < 30:
 	case l.Server:
 		s.LinkTimes = strings.ContainsRune(l.Capabilities, 'L')

@@ -252,6 +252,10 @@ func (r *Receiving) apply(l *report.Log, pin *fsroot.Pin, lk *look, f *flist.Fil
 		SkipGroup: f.Flags&flist.SkipGroup != 0, SkipMtime: call.skipTimes, SkipAtime: call.skipTimes,
 		AccurateTime: call.accurate, Created: call.created, Basis: call.basis, XattrsLater: call.xLater,
 	})
+	// Lines of output that come after this are rsync's only if they show what
+	// rsync knows by then: not all that has changed, but what was read anew.
+	lk.st.Mode, lk.st.UID, lk.st.GID = have.Mode, have.UID, have.GID
+	lk.acl, lk.def = have.Access, have.Default
 	r.attrErrors(l, lk, err)
 	return changes != 0
 }

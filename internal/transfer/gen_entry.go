@@ -447,7 +447,7 @@ func (g *generator) symlink(t *target, lk *look, exists bool) error {
 // upToDate is the end of an entry whose content is right.
 func (g *generator) upToDate(t *target, lk *look) error {
 	if t.items {
-		g.readXattrs(lk) // as they were
+		g.readXattrs(lk) // as they are now
 	}
 	g.setAttrs(g.log, lk, t.f, t.mode, attrCall{report: g.report, accurate: t.f.IsRegular() && g.c.Checksum && !g.again, xLater: true})
 	if t.items {

@@ -71,7 +71,7 @@ func (v *receiver) run() error {
 		}
 		if rq.ndx == wire.NdxDone {
 			if p := c.Progress; p != nil && v.cur != nil {
-				v.setIndex(nil)
+				v.setIndex(nil, 0)
 				if v.log.Info(report.InfoProgress, 2) {
 					p.End(0)
 				}
@@ -249,7 +249,7 @@ func (v *receiver) file(rq request) error {
 	if !redo && rq.flags&report.ItemIsNew != 0 {
 		v.Stats.Created.Total++
 	}
-	v.setIndex(f)
+	v.setIndex(f, rq.ndx)
 	v.Stats.Transferred++
 	v.Stats.TransferredSize += f.Size
 	if c.ReadBatch && !v.batchWanted(rq.ndx, redo) {
@@ -849,7 +849,7 @@ func (v *receiver) finishDelayed() {
 }
 
 // setIndex tells the progress line which file is in work.
-func (v *receiver) setIndex(f *flist.File) {
+func (v *receiver) setIndex(f *flist.File, ndx int32) {
 	p := v.c.Progress
 	if p == nil || v.cur == nil {
 		return
@@ -863,7 +863,7 @@ func (v *receiver) setIndex(f *flist.File) {
 			return
 		}
 		p.XferSize += f.Size
-		p.Index = int(f.Seq - v.cur.Num)
+		p.Index = v.c.place(v.cur, f, ndx)
 	})
 }
 
@@ -901,7 +901,7 @@ func (r *Receiving) Run() error {
 			err = nil // the peer has gone after all was done
 		}
 	} else {
-		r.c.R.Fail(err)
+		// The receiver, which owns the incoming stream, meets its end.
 		if r.c.Abort != nil {
 			r.c.Abort(err)
 		}

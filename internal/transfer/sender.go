@@ -49,6 +49,7 @@ type Sender struct {
 	listShown      bool
 	started        bool
 	nextStart      int32
+	nextNum        int32
 	fatal          error
 
 	// sending
@@ -131,7 +132,7 @@ func (s *Sender) Run() error {
 		}
 		if rq.ndx == wire.NdxDone {
 			if p := s.c.Progress; p != nil && s.cur != nil {
-				s.setIndex(nil)
+				s.setIndex(nil, 0)
 				if s.log.Info(report.InfoProgress, 2) {
 					p.End(0)
 				}
@@ -140,7 +141,7 @@ func (s *Sender) Run() error {
 				done := s.lists[0]
 				s.held -= len(done.Files)
 				s.oldTotal -= len(done.Files)
-				s.nextStart = done.End() + 1
+				s.nextStart, s.nextNum = done.End()+1, done.Num+1
 				s.lists[0] = nil
 				s.lists = s.lists[1:]
 				if len(s.lists) > 0 {
@@ -368,7 +369,7 @@ func (s *Sender) answer(rq request) error {
 	if !redo && rq.flags&report.ItemIsNew != 0 {
 		s.Stats.Created.Total++
 	}
-	s.setIndex(f)
+	s.setIndex(f, rq.ndx)
 	s.Stats.Transferred++
 	s.Stats.TransferredSize += f.Size
 	sent0, recv0 := s.c.W.Total(), s.c.R.Total()
@@ -595,7 +596,7 @@ func (s *Sender) tokenWriter(name string) (compress.Writer, error) {
 
 // setIndex tells the progress line which file is in work; nil is the last of
 // the current list.
-func (s *Sender) setIndex(f *flist.File) {
+func (s *Sender) setIndex(f *flist.File, ndx int32) {
 	p := s.c.Progress
 	if p == nil || s.cur == nil {
 		return
@@ -604,11 +605,20 @@ func (s *Sender) setIndex(f *flist.File) {
 	p.XferSize, p.TotalSize = s.Stats.TransferredSize, s.enc.TotalSize
 	if f == nil {
 		p.Xferred = s.Stats.Transferred
-		p.Index = int(s.cur.End()) - 1
+		p.Index = int(s.cur.End()-s.cur.Num) - 1
 		return
 	}
 	p.XferSize += f.Size
-	p.Index = int(f.Seq)
+	p.Index = s.c.place(s.cur, f, ndx)
+}
+
+// place counts the files of all lists up to one that is in work.
+// rsync 3.5.0 progress.c:set_current_file_index.
+func (c *Config) place(l *flist.List, f *flist.File, ndx int32) int {
+	if c.Unsorted {
+		ndx = l.Start + int32(max(0, flist.SearchActive(l.Sorted, f, c.Setup.Protocol)))
+	}
+	return int(ndx - l.Num)
 }
 
 // item is an entry as lines of output show it.

@@ -141,7 +141,9 @@ func (s *Sender) SendList(args []string) error {
 			return err
 		}
 	}
-	return s.c.W.Flush()
+	// What nobody waits for yet goes out with what follows: a receiving side
+	// counts what comes at once as one list (--stats).
+	return s.c.W.Err()
 }
 
 // listProgress announces the work on the list.
@@ -166,11 +168,11 @@ func (s *Sender) newList() *curList {
 	l := &flist.List{}
 	switch n := len(s.lists); {
 	case n > 0:
-		l.Start = s.lists[n-1].End() + 1
+		l.Start, l.Num = s.lists[n-1].End()+1, s.lists[n-1].Num+1
 	case s.started:
-		l.Start = s.nextStart
+		l.Start, l.Num = s.nextStart, s.nextNum
 	case s.c.Setup.IncRecurse:
-		l.Start = 1
+		l.Start, l.Num = 1, 1
 	}
 	s.started = true
 	return &curList{List: l}
