@@ -264,6 +264,9 @@ func (s *side) negotiate() error {
 		return s.streamError(err)
 	}
 	s.setup = setup
+	// The totals of --stats begin where rsync 3.5.0 begins to buffer.
+	s.r.Restart()
+	s.w.Restart()
 	if s.log.Debug(report.DebugProto, 1) {
 		who := "Client"
 		if p.Server {

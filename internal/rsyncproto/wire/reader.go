@@ -98,6 +98,9 @@ func (r *Reader) StopMux() { r.mux = false }
 // what is still buffered included. Safe for concurrent use.
 func (r *Reader) Total() int64 { return r.total.Load() }
 
+// Restart makes Total count from what comes next.
+func (r *Reader) Restart() { r.total.Store(int64(r.hi - r.lo)) }
+
 // Err returns the error that ended the stream, io.ErrUnexpectedEOF if the
 // peer closed it.
 func (r *Reader) Err() error { return r.err }

@@ -61,6 +61,9 @@ func (w *Writer) Muxed() bool {
 // included. Safe for concurrent use.
 func (w *Writer) Total() int64 { return w.total.Load() }
 
+// Restart makes Total count from what is written next.
+func (w *Writer) Restart() { w.total.Store(0) }
+
 // Count adds n to Total for bytes that travelled beside the stream (a local
 // copy by reference).
 func (w *Writer) Count(n int64) { w.total.Add(n) }
