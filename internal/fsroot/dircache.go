@@ -59,6 +59,24 @@ func (r *Root) hold() (*dir, error) {
 	return r.top, nil
 }
 
+// recent finds the parent of name, held, if that is the directory used last:
+// most names come in runs.
+func (r *Root) recent(name string) (d *dir, leaf string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d = r.lru.next
+	n := len(d.key)
+	if n == 0 || len(name) <= n || name[n] != '/' || name[:n] != d.key {
+		return nil, "", false
+	}
+	leaf = name[n+1:]
+	if leaf == "" || leaf == "." || leaf == ".." || strings.IndexByte(leaf, '/') >= 0 || strings.IndexByte(leaf, 0) >= 0 {
+		return nil, "", false
+	}
+	d.refs++
+	return d, leaf, true
+}
+
 // openDir returns the directory of that clean name, held for the caller.
 func (r *Root) openDir(name string) (*dir, error) {
 	r.mu.Lock()
@@ -71,7 +89,11 @@ func (r *Root) openDir(name string) (*dir, error) {
 		r.mu.Unlock()
 		return r.top, nil
 	}
-	if d := r.cache[name]; d != nil {
+	d := r.lru.next
+	if d.key != name {
+		d = r.cache[name]
+	}
+	if d != nil {
 		d.refs++
 		if r.lru.next != d {
 			d.unlink()
@@ -88,7 +110,7 @@ func (r *Root) openDir(name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dir{fd: fd, root: r, key: name, refs: 1}
+	d = &dir{fd: fd, root: r, key: name, refs: 1}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

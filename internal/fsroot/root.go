@@ -252,6 +252,9 @@ func splitName(name string, dotdot bool) (dirname, leaf string, err error) {
 
 // at finds the held parent directory of name. The caller releases it.
 func (r *Root) at(name string) (*dir, string, error) {
+	if d, leaf, ok := r.recent(name); ok {
+		return d, leaf, nil
+	}
 	dirname, leaf, err := splitName(name, r.policy.FollowDirLinks)
 	if err != nil {
 		return nil, "", err

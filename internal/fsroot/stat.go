@@ -73,9 +73,13 @@ func (r *Root) Lstat(name string) (Stat, error) {
 }
 
 func lstatAt(dirfd int, leaf string) (st Stat, err error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if leaf == "" {
+		flags |= unix.AT_EMPTY_PATH // not always: the kernel looks at the name twice then
+	}
 	var u unix.Stat_t
 	for {
-		if err = unix.Fstatat(dirfd, leaf, &u, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != syscall.EINTR {
+		if err = unix.Fstatat(dirfd, leaf, &u, flags); err != syscall.EINTR {
 			break
 		}
 	}

@@ -79,7 +79,7 @@ func (s *Sender) makeFile(si int32, name string, given *fsroot.Stat, flags flist
 		}
 	}
 	f := s.alloc()
-	f.Dir, f.Base = flist.Split(name)
+	f.SetName(name)
 	if f.Dir == s.lastDir {
 		f.Dir = s.lastDir
 	} else {

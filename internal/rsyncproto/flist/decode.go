@@ -193,13 +193,12 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	if d.pol.Sanitize && name != "" {
 		name = Sanitize(name, 0, false)
 	}
-	dir, base := Split(name)
-	if dir == d.lastDir {
-		dir = d.lastDir // share the bytes
+	f.SetName(name)
+	if f.Dir == d.lastDir {
+		f.Dir = d.lastDir // one pointer compares faster
 	} else {
-		d.lastDir = dir
+		d.lastDir = f.Dir
 	}
-	f.Dir, f.Base = dir, base
 
 	var nsec uint32
 	size := int64(0)

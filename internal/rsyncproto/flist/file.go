@@ -48,6 +48,15 @@ type File struct {
 	// Gen are the generator's own flags: it alone reads and writes them once
 	// the list is shared with the receiver.
 	Gen Flags
+	// path is the string that Base is the end of, so that Name need not join
+	// it again: every entry's name is asked for several times.
+	path string
+}
+
+// SetName sets Dir and Base from a path that is clean.
+func (f *File) SetName(name string) {
+	f.Dir, f.Base = Split(name)
+	f.path = name
 }
 
 // Extra is what few entries have.
@@ -89,6 +98,9 @@ func (f *File) Ext() *Extra {
 func (f *File) Name() string {
 	if f.Dir == "" {
 		return f.Base
+	}
+	if len(f.path) == len(f.Dir)+len("/")+len(f.Base) && f.Dir != "/" {
+		return f.path // else Dir or Base were set since
 	}
 	if f.Dir == "/" {
 		return "/" + f.Base
