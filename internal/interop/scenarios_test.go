@@ -245,7 +245,7 @@ var contents = []scenario{
 	{name: "inplace", args: "-ai --inplace --no-W --stats", core: true},
 	{name: "inplace-whole", args: "-ai --inplace -W"},
 	{name: "inplace-sparse", args: "-aSi --inplace"},
-	{name: "inplace-backup", args: "-abi --inplace"},
+	{name: "inplace-backup", args: "-abi --inplace", since: 29}, // rsync itself hangs below
 	{name: "append", args: "-ai --append --stats", from: []string{"change/"}, to: "to/change/"},
 	{name: "append-verify", args: "-ai --append-verify --stats", from: []string{"change/"}, to: "to/change/"},
 	{name: "append-all", args: "-ai --append"},
