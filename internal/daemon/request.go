@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func (c *connection) parse(s *Session, args []string, secluded bool) {
 	})
 	if s.Options == nil {
 		s.Options = options.New()
+		s.Options.Sender = slices.Contains(args, "--sender") // for the log
 	}
 }
 

@@ -245,7 +245,7 @@ func (s *side) receive() error {
 		return err
 	}
 	if s.p.Server {
-		st.Written, st.Read = s.w.Total(), s.r.Total()
+		st.Written, st.Read, st.TotalSize = s.w.Total(), s.r.Total(), rcv.TotalSize()
 		s.logTotals(st)
 		return nil
 	}

@@ -479,13 +479,13 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	} else if !c.Server && v.log.Info(report.InfoName, 1) && v.log.Config().Info[report.InfoProgress] == 1 {
 		v.log.Printf(report.Info, "%s\n", name)
 	}
-	sent0, recv0 := c.W.Total(), c.R.Total()
+	recv0 := c.R.Taken()
 	ok, err := v.data(f, w, basisFileH, st.Size, updates, toDevice, redo, c.Inplace || oneInplace)
 	if err != nil {
 		v.broken(f, w, mode, name, partial, hasPartial, oneInplace)
 		return err
 	}
-	it.Sent, it.Recv = c.W.Total()-sent0, c.R.Total()-recv0
+	it.Recv = c.R.Taken() - recv0 // what is sent meanwhile is the generator's
 	if !c.Checksum {
 		it.Sum = string(c.Setup.XferSum.AppendHex(nil, v.theirSum[:c.Setup.XferSum.Len()]))
 	}

@@ -442,6 +442,9 @@ func (r *Receiving) Close() {
 	}
 }
 
+// TotalSize is the size of all files in the lists.
+func (r *Receiving) TotalSize() int64 { return r.dec.TotalSize }
+
 // Dir is the absolute path of the destination, as the engine sees it.
 func (r *Receiving) Dir() string { return r.destPath }
 

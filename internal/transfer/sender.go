@@ -372,7 +372,7 @@ func (s *Sender) answer(rq request) error {
 	s.setIndex(f, rq.ndx)
 	s.Stats.Transferred++
 	s.Stats.TransferredSize += f.Size
-	sent0, recv0 := s.c.W.Total(), s.c.R.Total()
+	sent0, recv0 := s.c.W.Made(), s.c.R.Taken()
 	it := s.item(f, src, rq.flags, "")
 	if !s.c.xfers() {
 		s.c.logItem(s.log, report.Client, it)
@@ -410,7 +410,7 @@ func (s *Sender) answer(rq request) error {
 	if p := s.c.Progress; p != nil {
 		p.End(st.Size)
 	}
-	it.Sent, it.Recv = s.c.W.Total()-sent0, s.c.R.Total()-recv0
+	it.Sent, it.Recv = s.c.W.Made()-sent0, s.c.R.Taken()-recv0
 	it.Sum = s.sumText(f)
 	code := report.Info
 	if s.c.LogBefore {

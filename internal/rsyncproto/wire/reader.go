@@ -98,6 +98,10 @@ func (r *Reader) StopMux() { r.mux = false }
 // what is still buffered included. Safe for concurrent use.
 func (r *Reader) Total() int64 { return r.total.Load() }
 
+// Taken is Total without what is still buffered: a difference of two is what
+// was read between. For the reader's goroutine.
+func (r *Reader) Taken() int64 { return r.total.Load() - int64(r.hi-r.lo) }
+
 // Restart makes Total count from what comes next.
 func (r *Reader) Restart() { r.total.Store(int64(r.hi - r.lo)) }
 

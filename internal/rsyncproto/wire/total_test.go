@@ -18,6 +18,11 @@ func TestRestart(t *testing.T) {
 	if r.Total() != 6 {
 		t.Errorf("a restarted reader counts %d bytes, want 6", r.Total())
 	}
+	before := r.Taken()
+	r.Byte()
+	if n := r.Taken() - before; n != 1 {
+		t.Errorf("a reader gave %d bytes, want 1", n)
+	}
 	w := NewWriter(new(bytes.Buffer))
 	w.Int(1)
 	w.Flush()
@@ -26,5 +31,11 @@ func TestRestart(t *testing.T) {
 	w.Flush()
 	if w.Total() != 1 {
 		t.Errorf("a restarted writer counts %d bytes, want 1", w.Total())
+	}
+	w.StartMux()
+	before = w.Made()
+	w.Int(1)
+	if n := w.Made() - before; n != 4 {
+		t.Errorf("a writer made %d bytes of an integer in a frame, want 4", n)
 	}
 }

@@ -61,6 +61,18 @@ func (w *Writer) Muxed() bool {
 // included. Safe for concurrent use.
 func (w *Writer) Total() int64 { return w.total.Load() }
 
+// Made is Total with what is buffered, less the header of the frame being
+// built: a difference of two is what was written between.
+func (w *Writer) Made() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.total.Load() + int64(len(w.buf))
+	if w.frame >= 0 {
+		n -= 4
+	}
+	return n
+}
+
 // Restart makes Total count from what is written next.
 func (w *Writer) Restart() { w.total.Store(0) }
 
