@@ -74,6 +74,7 @@ type core struct {
 
 	mu           sync.Mutex
 	needsNewline bool
+	counting     bool // the unfinished line is ListCount's
 	live         bool // the line shows a SwarmView
 
 	send      atomic.Pointer[func(code Code, text string) bool]

@@ -175,7 +175,25 @@ func (p *Progress) draw(ofs, size int64, now time.Time, last bool) {
 // message starts on a new one.
 func (l *Log) NeedNewline() {
 	l.mu.Lock()
-	l.needsNewline = true
+	l.needsNewline, l.counting = true, false
+	l.mu.Unlock()
+}
+
+// ListCount shows, at --info=flist2, every hundredth count of the files of a
+// list in work; one count overwrites the other.
+// rsync 3.5.0 flist.c:emit_filelist_progress.
+func (l *Log) ListCount(files int) {
+	if files%100 != 0 || l.cfg.Quiet || !l.Info(InfoFlist, 2) {
+		return
+	}
+	l.mu.Lock()
+	if l.counting {
+		l.needsNewline = false
+	}
+	l.mu.Unlock()
+	l.Printf(Client, " %d files...\r", files)
+	l.mu.Lock()
+	l.needsNewline, l.counting = true, true
 	l.mu.Unlock()
 }
 

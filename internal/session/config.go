@@ -166,7 +166,7 @@ func (s *side) config() (*transfer.Config, error) {
 	if p.Server {
 		c.TellInOrder = func(code report.Code, text string) bool { return s.tell(code, text, true) }
 	}
-	if o.OutFormatSet && !p.Server {
+	if o.OutFormatSet {
 		c.Out = &report.Line{Format: o.OutFormat}
 	}
 	if p.LogLine != nil && o.LogFile != "" && !(p.local && p.Server) {

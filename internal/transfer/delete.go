@@ -397,9 +397,5 @@ func (g *generator) logDelete(name string, mode uint32) {
 		}
 		g.c.W.MsgInOrder(wire.MsgDeleted, b)
 	}
-	if !g.c.Server || g.c.Setup.Protocol >= 29 {
-		g.c.LogDeleted(g.log, name, mode)
-	} else if g.log.Info(report.InfoDel, 1) {
-		g.log.Printf(report.Client, "deleting %s\n", name)
-	}
+	g.c.LogDeleted(g.log, name, mode)
 }

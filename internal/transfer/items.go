@@ -65,7 +65,7 @@ func isDirMode(mode uint32) bool { return mode&0170000 == 0040000 }
 func (c *Config) LogDeleted(l *report.Log, name string, mode uint32) {
 	it := &report.Item{Op: "del.", Flags: report.ItemDeleted, Name: name, Path: name, Mode: mode, NoGroup: !c.Group}
 	plain := report.Line{Format: "deleting %n"}
-	if !c.Server && (l.Info(report.InfoDel, 1) || c.Out != nil) {
+	if (!c.Server || c.Setup.Protocol < 29) && (l.Info(report.InfoDel, 1) || c.Out != nil) {
 		line := &plain
 		if c.Out != nil && (c.Out.Has('o') || c.Out.Has('i')) {
 			line = c.Out

@@ -279,6 +279,9 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		}
 		r.c.debugEntry(r.log, f, l.Start)
 		r.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
+		if shown {
+			r.log.ListCount(r.Stats.Files.Total)
+		}
 		return nil
 	})
 	if err != nil {

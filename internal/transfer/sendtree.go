@@ -79,6 +79,9 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 		}
 		l.dirs++
 	}
+	if s.listShown {
+		s.log.ListCount(len(l.Files))
+	}
 	l.Files = append(l.Files, f)
 	return f
 }
