@@ -29,23 +29,32 @@ func (r *Receiving) backupPlace(l *report.Log, name string) (place, bool) {
 		return place{r.dest, n, n}, true
 	}
 	dir := strings.TrimSuffix(c.BackupDir, "/")
-	if r.backup == nil {
-		if _, err := c.MakePath(r.backupPath(), false); err != nil {
-			l.Syserr(report.Error, err, "backup mkdir %s failed", dir)
-			return place{}, false
-		}
-		root, err := r.operatorDir(dir, c.optionPolicy())
-		if err != nil {
-			l.Syserr(report.Error, err, "backup mkdir %s failed", dir)
-			return place{}, false
-		}
-		r.backup = root
+	if err := r.backupRoot(dir); err != nil {
+		l.Syserr(report.Error, err, "backup mkdir %s failed", dir)
+		return place{}, false
 	}
 	n := name + c.Suffix
 	if !r.backupDirs(l, dir, dirOf(n)) {
 		return place{}, false
 	}
 	return place{r.backup, n, join(dir, n)}, true
+}
+
+// backupRoot opens the --backup-dir once, making it if it is missing.
+func (r *Receiving) backupRoot(dir string) error {
+	r.pmu.Lock()
+	defer r.pmu.Unlock()
+	if r.backup != nil {
+		return nil
+	}
+	if _, err := r.c.MakePath(r.backupPath(), false); err != nil {
+		return err
+	}
+	root, err := r.operatorDir(dir, r.c.optionPolicy())
+	if err == nil {
+		r.backup = root
+	}
+	return err
 }
 
 func (r *Receiving) backupPath() string {

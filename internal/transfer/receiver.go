@@ -322,24 +322,25 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 	}
 	at = v.at(name)
 	root := at.root
+	kept := false // a partial file or a backup, which the rules were asked about
 	switch k := rq.basis; {
 	case c.Setup.Protocol < 29:
 		switch {
 		case c.Inplace && c.Backup:
 			if p, ok := v.backupPlace(v.log, name); ok {
-				at, rq.basis = p, basisBackup
+				at, rq.basis, kept = p, basisBackup, true
 			}
 		case hasPartial:
-			at = partial
+			at, kept = partial, true
 		}
 	case k == basisFile:
 	case k == basisPartial:
 		if hasPartial {
-			at = partial
+			at, kept = partial, true
 		}
 	case k == basisBackup:
 		if p, ok := v.backupPlace(v.log, name); ok {
-			at = p
+			at, kept = p, true
 		}
 	case k == basisFuzzy:
 		if c.Fuzzy == 0 {
@@ -362,7 +363,7 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		}
 		at = place{a.root, n, join(a.path, n)}
 	}
-	if c.DaemonFilters != nil && at.root != v.backup && at.root != partial.root && v.daemonExcluded(at.name, false) {
+	if c.DaemonFilters != nil && !kept && v.daemonExcluded(at.name, false) {
 		at, rq.basis = v.at(name), basisFile
 	}
 	open := func(p place) *os.File {

@@ -54,7 +54,7 @@ type Receiving struct {
 
 	swarm receivingSwarm
 
-	pmu sync.Mutex // guards partial
+	pmu sync.Mutex // guards partial and backup until they are open
 
 	dmu      sync.Mutex // guards the default permissions cache
 	dirPerms string
