@@ -241,6 +241,7 @@ func (s *side) receive() error {
 	if err := s.checkDestOptions(rcv.Dir()); err != nil {
 		return err
 	}
+	s.listed.Store(true)
 	if err := rcv.Run(); err != nil {
 		return err
 	}

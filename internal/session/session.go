@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prsync/prsync/internal/charset"
@@ -127,6 +128,7 @@ type side struct {
 
 	mu       sync.Mutex
 	timeout  int
+	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
 	abortErr error
 	stop     chan struct{}
 	once     sync.Once
@@ -468,7 +470,7 @@ func (s *side) watch(ctx context.Context) {
 		} else {
 			idleW++
 		}
-		if idleW >= max(1, (timeout+1)/2) {
+		if idleW >= max(1, (timeout+1)/2) && (s.p.Sender || s.listed.Load()) {
 			s.w.KeepAlive()
 		}
 		if min(idleR, idleW) >= timeout && idleR >= timeout {
