@@ -38,6 +38,7 @@ type receiver struct {
 	stream     bool // data of the file in work has arrived
 	shortRange bool // it was handed over, and shorter than announced
 	rangeSize  int64
+	lateDone   bool // finished files are told of before the next wait at the latest
 	batch      batchState
 }
 
@@ -55,7 +56,14 @@ func newReceiver(r *Receiving) *receiver {
 		batch: batchState{sent: map[int32]bool{}, redo: map[int32]bool{}}}
 }
 
-func (v *receiver) tell(kind eventKind, ndx int32) { v.events.put(event{kind: kind, ndx: ndx}) }
+func (v *receiver) tell(kind eventKind, ndx int32) {
+	e := event{kind: kind, ndx: ndx}
+	if kind == evDone && v.lateDone {
+		v.events.putLate(e)
+		return
+	}
+	v.events.put(e)
+}
 
 // run is the life of the receiver.
 func (v *receiver) run() error {
@@ -884,6 +892,16 @@ func (r *Receiving) Run() error {
 	r.openAlts()
 	r.log = r.c.Log.As("receiver") // from now on the receiver reads the lists
 	v := newReceiver(r)
+	if !r.c.ReadBatch { // which waits for the generator as well
+		v.lateDone = true
+		before := r.c.R.BeforeBlock
+		r.c.R.BeforeBlock = func() {
+			r.events.flush()
+			if before != nil {
+				before()
+			}
+		}
+	}
 	g := newGenerator(r)
 	ended := make(chan error, 1)
 	go func() {

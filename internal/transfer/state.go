@@ -41,18 +41,54 @@ func (r Result) DelLimit() bool { return r.IOErrors&ioDelLimit != 0 }
 type queue[T any] struct {
 	mu     sync.Mutex
 	items  []T
+	late   int // of items, not signalled yet
 	signal chan struct{}
 }
+
+// maxLate is how many items wait at most before they are signalled.
+const maxLate = 32
 
 func newQueue[T any]() *queue[T] { return &queue[T]{signal: make(chan struct{}, 1)} }
 
 func (q *queue[T]) put(v T) {
 	q.mu.Lock()
 	q.items = append(q.items, v)
+	q.late = 0
 	q.mu.Unlock()
+	q.wake()
+}
+
+func (q *queue[T]) wake() {
 	select {
 	case q.signal <- struct{}{}:
 	default:
+	}
+}
+
+// putLate is put without waking the reader for every single item: whoever
+// calls it calls flush before it waits for anything.
+func (q *queue[T]) putLate(v T) {
+	q.mu.Lock()
+	q.items = append(q.items, v)
+	q.late++
+	due := q.late >= maxLate
+	if due {
+		q.late = 0
+	}
+	q.mu.Unlock()
+	if due {
+		q.wake()
+	}
+}
+
+// flush signals what putLate has left.
+func (q *queue[T]) flush() {
+	q.mu.Lock()
+	due := q.late > 0
+	q.late = 0
+	q.mu.Unlock()
+	if due {
+		q.wake()
 	}
 }
 
@@ -61,6 +97,6 @@ func (q *queue[T]) take() []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	items := q.items
-	q.items = nil
+	q.items, q.late = nil, 0
 	return items
 }

@@ -11,6 +11,10 @@ import (
 // buffers of the peer in few system calls.
 const frameSize = 32 << 10
 
+// writeSize is how much is gathered before it is written: whole frames, as many
+// as rsync reads at a time.
+const writeSize = 2 * frameSize
+
 // Writer writes one direction of a connection. One goroutine owns the data;
 // Msg may be called by any goroutine and never blocks on the peer.
 type Writer struct {
@@ -38,7 +42,7 @@ type Writer struct {
 
 // NewWriter returns a Writer of the raw, not multiplexed, stream.
 func NewWriter(dst io.Writer) *Writer {
-	w := &Writer{dst: dst, buf: make([]byte, 0, frameSize+4096), frame: -1, wake: make(chan struct{}, 1)}
+	w := &Writer{dst: dst, buf: make([]byte, 0, writeSize+4096), frame: -1, wake: make(chan struct{}, 1)}
 	return w
 }
 
@@ -182,17 +186,23 @@ func (w *Writer) Write(p []byte) (int, error) {
 			return 0, w.err
 		}
 		if w.mux && w.frame < 0 {
-			if len(w.buf)+4 >= frameSize {
+			if len(w.buf)+4 >= writeSize {
 				w.emit()
 			}
 			w.frame = len(w.buf)
 			w.buf = append(w.buf, 0, 0, 0, 0)
 		}
-		k := min(len(p), max(0, frameSize-len(w.buf)))
+		room := writeSize - len(w.buf)
+		if w.mux {
+			room = min(room, w.frame+frameSize-len(w.buf))
+		}
+		k := min(len(p), max(0, room))
 		w.buf = append(w.buf, p[:k]...)
 		p = p[k:]
-		if len(w.buf) >= frameSize {
+		if len(w.buf) >= writeSize {
 			w.emit()
+		} else if w.mux && len(w.buf) >= w.frame+frameSize {
+			w.seal()
 		}
 	}
 	return n, w.err
