@@ -30,6 +30,7 @@ type piece struct {
 	origin   bool  // being asked of the origin
 	checking bool  // what lies here already is being hashed
 	touched  bool  // peers have written into it
+	holed    bool  // some of what peers sent was not kept
 	insist   bool  // peers sent bad data: take it from the origin
 	wrong    uint8 // how often the origin sent bad data
 	// The origin refuses it until retryAt, since refused.
@@ -241,6 +242,7 @@ func (p *pack) writePeer(i int, b []byte, off int64) error {
 	pc := &p.pieces[i]
 	drop := pc.complete || pc.origin || p.gone
 	pc.touched = true
+	pc.holed = pc.holed || drop
 	p.progress = time.Now()
 	p.mu.Unlock()
 	if drop {
@@ -359,8 +361,9 @@ func (p *pack) complete(i int, by provenance) (finished []*slot) {
 func (p *pack) failed(i int, by provenance, err error) {
 	var hopeless []*want
 	p.mu.Lock()
-	p.pieces[i].touched = false
-	local := p.dropHave(i)
+	// Those who sent it are not to blame for what did not come from them.
+	mixed := p.dropHave(i) || p.pieces[i].holed
+	p.pieces[i].touched, p.pieces[i].holed = false, false
 	if by != byLocal && errors.Is(err, errBadPiece) {
 		n := p.meta.PieceSize(i)
 		p.e.totals.wasted.Add(n)
@@ -377,7 +380,7 @@ func (p *pack) failed(i int, by provenance, err error) {
 		p.drop(w, errOriginWrong)
 	}
 	if by == byPeers && errors.Is(err, errBadPiece) {
-		p.accuse(i, local)
+		p.accuse(i, mixed)
 	}
 	p.e.log.Debug("swarm: piece failed", "pack", p.meta.Name, "piece", i, "from", by, "err", err)
 	p.poke()

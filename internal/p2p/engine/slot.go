@@ -172,7 +172,7 @@ func (p *pack) attach(entry int, w *want) {
 	s := &slot{entry: entry, owner: w.sink, file: w.file, have: w.have, wants: []*want{w}}
 	var move []int // pieces with bytes of this content elsewhere
 	for i := first; i <= last; i++ {
-		if p.pieces[i].complete || p.pieces[i].touched {
+		if pc := &p.pieces[i]; pc.complete || pc.touched || pc.origin {
 			move = append(move, i)
 		}
 	}
@@ -254,7 +254,9 @@ func (p *pack) moveIn(s *slot, e content.Entry, pieces []int) map[int]bool {
 	for _, i := range pieces {
 		off, end := p.within(e, i)
 		b := make([]byte, end-off)
-		if err := p.readAt(b, e.Offset+off); err != nil {
+		// Of a piece that is on its way only the beginning may be there.
+		err := p.readAt(b, e.Offset+off)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			continue
 		}
 		at, ok := off, true
@@ -269,7 +271,7 @@ func (p *pack) moveIn(s *slot, e content.Entry, pieces []int) map[int]bool {
 				break
 			}
 		}
-		moved[i] = ok && p.same(s, b, off)
+		moved[i] = ok && err == nil && p.same(s, b, off)
 	}
 	return moved
 }
@@ -331,6 +333,7 @@ func (p *pack) drop(w *want, err error) {
 		if pc.wanted--; pc.wanted == 0 && !pc.complete {
 			p.left -= p.meta.PieceSize(i)
 		}
+		pc.holed = pc.holed || pc.touched
 		if !kept[i] {
 			p.lose(i)
 		}
