@@ -9,6 +9,15 @@ import (
 // nothing is the destination that does not exist yet.
 func nothing() tree { return nil }
 
+// apart is the older destination without files that share an inode: what an
+// update in place does to the other name depends on who comes first.
+func apart() tree {
+	t := older().clone()
+	n := t.find("hard/nil2")
+	n.kind, n.target, n.data, n.mode = file, "", []byte("apart\n"), 0o644
+	return t
+}
+
 // aged returns a preparation that puts another old copy of the source into
 // name, with its own changes: a directory for --link-dest and the like.
 func aged(name string, drop ...string) func(t *testing.T, dir string) {
@@ -242,13 +251,13 @@ var contents = []scenario{
 	{name: "no-whole-file", args: "-ai --no-W --stats", core: true},
 	{name: "block-size", args: "-ai --no-W -B500 --stats"},
 	{name: "block-size-large", args: "-ai --no-W --block-size=128K --stats"},
-	{name: "inplace", args: "-ai --inplace --no-W --stats", core: true},
-	{name: "inplace-whole", args: "-ai --inplace -W"},
-	{name: "inplace-sparse", args: "-aSi --inplace"},
-	{name: "inplace-backup", args: "-abi --inplace", since: 29}, // rsync itself hangs below
+	{name: "inplace", args: "-ai --inplace --no-W --stats", dest: apart, core: true},
+	{name: "inplace-whole", args: "-ai --inplace -W", dest: apart},
+	{name: "inplace-sparse", args: "-aSi --inplace", dest: apart},
+	{name: "inplace-backup", args: "-abi --inplace", dest: apart, since: 29}, // rsync itself hangs below
 	{name: "append", args: "-ai --append --stats", from: []string{"change/"}, to: "to/change/"},
 	{name: "append-verify", args: "-ai --append-verify --stats", from: []string{"change/"}, to: "to/change/"},
-	{name: "append-all", args: "-ai --append"},
+	{name: "append-all", args: "-ai --append", dest: apart},
 	{name: "sparse", args: "-aSi"},
 	{name: "sparse-new", args: "-aSi", dest: nothing},
 	{name: "preallocate", args: "-ai --preallocate", dest: nothing},
