@@ -20,7 +20,7 @@ import (
 type sample struct {
 	wall float64 // s
 	cpu  float64 // s, user and system of all processes
-	rss  float64 // KiB, the peak of all processes together
+	rss  float64 // KiB, the peaks of all processes added up
 }
 
 // modulePrefix stands for the daemon's module, whose path is "/".

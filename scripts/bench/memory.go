@@ -10,26 +10,26 @@ import (
 )
 
 // How often the memory of the processes is looked at: more often at first, as
-// some runs are short. The kernel's own record (ru_maxrss) is of no use: it
-// starts with that of the process that forked.
+// some runs are short. The record that wait4 returns (ru_maxrss) is of no use:
+// it starts with that of the process that forked.
 const (
 	firstLook = time.Millisecond
 	lookEvery = 20 * time.Millisecond
 )
 
-// memory samples the proportional set size of process trees, so that pages
-// that forked processes share count once, and keeps the largest sum.
+// memory follows process trees and notes the peak of every process's resident
+// set. Pages that forked processes share count in each of them.
 type memory struct {
 	mu    sync.Mutex
 	roots []int
-	peak  float64
+	peak  map[int]float64 // by pid, KiB
 	done  chan struct{}
 	wg    sync.WaitGroup
 	once  sync.Once
 }
 
 func newMemory() *memory {
-	m := &memory{done: make(chan struct{})}
+	m := &memory{peak: map[int]float64{}, done: make(chan struct{})}
 	m.wg.Add(1)
 	go m.loop()
 	return m
@@ -41,11 +41,14 @@ func (m *memory) add(pid int) {
 	m.mu.Unlock()
 }
 
-// stop ends the sampling and returns the peak in KiB.
-func (m *memory) stop() float64 {
+// stop ends the sampling and returns the sum of the peaks in KiB.
+func (m *memory) stop() (sum float64) {
 	m.once.Do(func() { close(m.done) })
 	m.wg.Wait()
-	return m.peak
+	for _, kb := range m.peak {
+		sum += kb
+	}
+	return sum
 }
 
 func (m *memory) loop() {
@@ -59,23 +62,23 @@ func (m *memory) loop() {
 		m.mu.Lock()
 		roots := append([]int(nil), m.roots...)
 		m.mu.Unlock()
-		sum := 0.0
 		for _, pid := range roots {
-			sum += tree(pid)
+			m.look(pid)
 		}
-		m.peak = max(m.peak, sum)
 	}
 }
 
-// tree is the memory of a process and its descendants.
-func tree(pid int) float64 {
+// look notes the peak of a process, as the kernel keeps it, and of its
+// descendants.
+func (m *memory) look(pid int) {
 	proc := "/proc/" + strconv.Itoa(pid)
-	sum := 0.0
-	if text, err := os.ReadFile(proc + "/smaps_rollup"); err == nil {
+	if text, err := os.ReadFile(proc + "/status"); err == nil {
 		for line := range bytes.Lines(text) {
-			if rest, ok := bytes.CutPrefix(line, []byte("Pss:")); ok {
-				kb, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(rest)), "kB")), 64)
-				sum += kb
+			if rest, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
+				if f := strings.Fields(string(rest)); len(f) > 0 {
+					kb, _ := strconv.ParseFloat(f[0], 64)
+					m.peak[pid] = max(m.peak[pid], kb)
+				}
 			}
 		}
 	}
@@ -84,9 +87,8 @@ func tree(pid int) float64 {
 		text, _ := os.ReadFile(proc + "/task/" + t.Name() + "/children")
 		for child := range strings.FieldsSeq(string(text)) {
 			if n, err := strconv.Atoi(child); err == nil {
-				sum += tree(n)
+				m.look(n)
 			}
 		}
 	}
-	return sum
 }
