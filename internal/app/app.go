@@ -171,11 +171,7 @@ func (p *program) exitLine(err error, who string) {
 	if code == exitcode.OK {
 		return
 	}
-	kind := "error"
-	if code == exitcode.Vanished {
-		kind = "warning"
-	}
-	fmt.Fprintf(p.stderr, "rsync %s: %s (code %d) at main.go(1) [%s=%s]\n", kind, code.Text(), code, who, options.RsyncVersion)
+	fmt.Fprintln(p.stderr, session.ExitLine(code, who))
 }
 
 func (p *program) exec(argv []string) error {
@@ -317,15 +313,11 @@ func (p *program) server(args []string) error {
 		sp.Publish = publisher
 	}
 	err = session.Run(ctx, sp)
-	if err != nil {
-		var peer *session.PeerExit
-		var e *exitcode.Error
-		if errors.As(err, &e) && e.Err != nil {
-			fmt.Fprintln(p.stderr, e.Err)
-		}
-		if !errors.As(err, &peer) && !ranToEnd(err) {
-			p.exitLine(err, roleName(o.Sender))
-		}
+	var told *session.Reported
+	var peer *session.PeerExit
+	if err != nil && !ranToEnd(err) && !errors.As(err, &told) && !errors.As(err, &peer) {
+		p.fail(err)
+		p.exitLine(err, "server")
 	}
 	return err
 }
@@ -338,13 +330,6 @@ func ranToEnd(err error) bool {
 		return true
 	}
 	return false
-}
-
-func roleName(sender bool) string {
-	if sender {
-		return "sender"
-	}
-	return "receiver"
 }
 
 // readSecluded reads the arguments that -s keeps out of the command line:

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prsync/prsync/internal/client"
 	"github.com/prsync/prsync/internal/daemon"
-	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/options"
@@ -30,17 +29,11 @@ func (p *program) client(ctx context.Context, o *options.Options, operands []str
 	if err == nil {
 		return nil
 	}
-	var e *exitcode.Error
-	if !errors.As(err, &e) || e.Err != nil {
-		fmt.Fprintln(p.stderr, err)
-	}
-	var peer *session.PeerExit
-	if errors.As(err, &peer) {
+	var told *session.Reported
+	if errors.As(err, &told) {
 		return err
 	}
-	if role == "Receiver" && ranToEnd(err) {
-		role = "generator"
-	}
+	p.fail(err)
 	p.exitLine(err, role)
 	return err
 }
@@ -64,6 +57,9 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	}
 	defer closeLog()
 	sp := session.Params{Opts: o, Env: env, LogLine: line, Sender: plan.AmSender, Args: plan.Sources}
+	if err := sp.Prepare(); err != nil {
+		return err
+	}
 	if sp.Batch, err = session.OpenBatch(o, &env, p.argv, operands); err != nil {
 		*role = "Receiver"
 		return err
@@ -122,6 +118,11 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		status, _ := conn.Wait()
 		return status
 	}
+	sp.Lost = func() int {
+		conn.Close()
+		status, _ := conn.Wait()
+		return status
+	}
 	if !plan.AmSender && !o.TrustSenderArgs {
 		sp.Implied = filter.NewImplied(filter.ImpliedConfig{Relative: o.Relative, Recurse: o.Recurse, Dirs: o.Dirs || o.Recurse})
 		for _, s := range plan.Sources {
@@ -130,16 +131,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 			}
 		}
 	}
-	err = session.Run(ctx, sp)
-	if err != nil && exitcode.Of(err, exitcode.StreamIO) == exitcode.StreamIO {
-		// The remote shell's own status says more than a lost connection.
-		conn.Close()
-		if status, _ := conn.Wait(); status > int(exitcode.StreamIO) {
-			fmt.Fprintln(p.stderr, err)
-			return exitcode.Silent(exitcode.Code(status))
-		}
-	}
-	return err
+	return session.Run(ctx, sp)
 }
 
 // localServer returns the options of a local copy's server: --remote-option

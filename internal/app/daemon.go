@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -131,21 +130,15 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 			sp.Publish = pub.modulePublisher()
 		}
 	}
-	told := false
-	errorLine := func(code exitcode.Code) string {
-		told = true
-		return fmt.Sprintf("rsync error: %s (code %d) at main.go(1) [%s=%s]", code.Text(), code, roleName(o.Sender), options.RsyncVersion)
-	}
-	m.ErrorLine = errorLine
 	err := session.Run(ctx, sp)
-	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK && !ranToEnd(err) {
+	var told *session.Reported
+	var peer *session.PeerExit
+	if code := exitcode.Of(err, exitcode.StreamIO); code != exitcode.OK && !ranToEnd(err) && !errors.As(err, &told) && !errors.As(err, &peer) {
 		var e *exitcode.Error
-		if errors.As(err, &e) && e.Err != nil {
-			s.Log.Errorf("%v", e.Err)
+		if !errors.As(err, &e) || e.Err != nil {
+			s.Log.Errorf("%v", err)
 		}
-		if !told {
-			s.Log.Errorf("%s", errorLine(code))
-		}
+		s.Log.Errorf("%s", session.ExitLine(code, "server"))
 	}
 	return err
 }

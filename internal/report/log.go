@@ -141,19 +141,33 @@ func (l *Log) Syserr(code Code, err error, format string, args ...any) {
 // Reason returns the text of a system error with its number as rsync prints
 // it: "No such file or directory (2)".
 func Reason(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return fmt.Sprintf("%s (%d)", errnoText(errno), int(errno))
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "No such file or directory (2)"
-	case errors.Is(err, fs.ErrPermission):
-		return "Permission denied (13)"
-	case errors.Is(err, fs.ErrExist):
-		return "File exists (17)"
+	if no := errnoOf(err); no != 0 {
+		return fmt.Sprintf("%s (%d)", errnoText(no), int(no))
 	}
 	return err.Error()
+}
+
+// ErrorText returns the text of a system error without its number.
+func ErrorText(err error) string {
+	if no := errnoOf(err); no != 0 {
+		return errnoText(no)
+	}
+	return err.Error()
+}
+
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &errno):
+		return errno
+	case errors.Is(err, fs.ErrNotExist):
+		return syscall.ENOENT
+	case errors.Is(err, fs.ErrPermission):
+		return syscall.EACCES
+	case errors.Is(err, fs.ErrExist):
+		return syscall.EEXIST
+	}
+	return 0
 }
 
 // errnoText is strerror: as Go's text, but with the C library's capital.

@@ -222,6 +222,10 @@ func (s *side) filters(c *transfer.Config) error {
 	if p.Server && p.local {
 		return nil // gets a copy of the client's
 	}
+	if !p.Server && p.rules != nil {
+		c.Filters = p.rules
+		return nil
+	}
 	for _, f := range o.FilterRules {
 		kind := filter.Filter
 		switch f.Kind {
@@ -556,15 +560,48 @@ func rejected() error {
 
 // openNames opens --files-from on the side that sends.
 func (s *side) openNames() error {
-	if s.moduleExcludes(s.o.FilesFrom) {
-		return rejected()
-	}
-	f, err := s.openOperator(s.o.FilesFrom)
+	f, err := s.openNamesFile()
 	if err != nil {
-		return exitcode.New(exitcode.FileIO, "failed to open files-from file %s: %s", s.o.FilesFrom, report.Reason(err))
+		return err
 	}
 	s.c.FilesFrom = filter.NewNames(f, s.o.From0, false)
 	return nil
+}
+
+// openNamesFile opens the file of --files-from.
+func (s *side) openNamesFile() (io.ReadCloser, error) {
+	if s.p.names != nil {
+		return s.p.names, nil
+	}
+	if s.moduleExcludes(s.o.FilesFrom) {
+		return nil, rejected()
+	}
+	f, err := s.openOperator(s.o.FilesFrom)
+	if err != nil {
+		return nil, exitcode.New(exitcode.Syntax, "rsync: failed to open files-from file %s: %s", s.o.FilesFrom, report.ErrorText(err))
+	}
+	return f, nil
+}
+
+// Prepare opens what a client's options name, so that a mistake there is met
+// before anything is connected. rsync 3.5.0 options.c:parse_arguments.
+func (p *Params) Prepare() error {
+	if p.Opts.Batch == options.BatchRead {
+		return nil // the rules are in the batch
+	}
+	s := &side{p: p, o: p.Opts}
+	s.log = s.newLog()
+	c := &transfer.Config{Cwd: p.Env.Cwd}
+	if err := s.filters(c); err != nil {
+		return err
+	}
+	p.rules = c.Filters
+	if p.Opts.FilesFrom == "" || p.Opts.FilesFromRemote {
+		return nil
+	}
+	var err error
+	p.names, err = s.openNamesFile()
+	return err
 }
 
 // checkDestOptions checks the directories that a client names against the

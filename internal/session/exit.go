@@ -1,9 +1,197 @@
 package session
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/wire"
 )
+
+// Reported is an error that the user has been told of, with rsync's last line:
+// only the exit code is left to do.
+type Reported struct{ Err error }
+
+func (e *Reported) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error with the exit code.
+func (e *Reported) Unwrap() error { return e.Err }
+
+// ExitLine is the last line of a run that failed, as who would print it.
+// rsync 3.5.0 log.c:log_exit.
+func ExitLine(code exitcode.Code, who string) string {
+	kind := "error"
+	if code == exitcode.Vanished {
+		kind = "warning"
+	}
+	return fmt.Sprintf("rsync %s: %s (code %d) at main.go(1) [%s=%s]", kind, code.Text(), code, who, options.RsyncVersion)
+}
+
+func (s *side) exitLine(code exitcode.Code, who string) {
+	to := report.Error
+	if code == exitcode.Vanished {
+		to = report.Warning
+	}
+	s.log.Printf(to, "%s\n", ExitLine(code, who))
+}
+
+// role is which of rsync's processes would end with err: a receiving side is
+// two of them once the transfer has begun.
+func (s *side) role(err error) string {
+	if s.p.Sender || !s.begun.Load() {
+		return s.who()
+	}
+	var e *exitcode.Error
+	if errors.As(err, &e) && e.Err != nil && strings.Contains(e.Err.Error(), "[receiver]") {
+		return "receiver"
+	}
+	return "generator"
+}
+
+// finish tells the user of a client how the run has ended.
+func (s *side) finish(err error) error {
+	code := exitcode.Of(err, exitcode.StreamIO)
+	var peer *PeerExit
+	if errors.As(err, &peer) {
+		return &Reported{peer}
+	}
+	if code != exitcode.OK {
+		var e *exitcode.Error
+		if !errors.As(err, &e) || e.Err != nil {
+			s.log.Printf(report.Error, "%s\n", err)
+		}
+		if code == exitcode.StreamIO && s.p.Lost != nil {
+			// The remote shell's own status says more than a lost connection.
+			if status := exitcode.Code(s.p.Lost()); status > code {
+				code, err = status, &exitcode.Error{Code: status, Err: err}
+			}
+		}
+	}
+	if s.o.LogFile != "" && (code == exitcode.OK && !s.log.Info(report.InfoStats, 1) || code != exitcode.OK && s.p.Sender) {
+		s.logTotals()
+	}
+	if code == exitcode.OK {
+		return nil
+	}
+	s.exitLine(code, s.role(err))
+	return &Reported{err}
+}
+
+// tellPeer tells the other side that this one breaks off, so that it ends with
+// our error rather than with a broken connection. A server's text and last line
+// go to the client, unless that is what was lost.
+// rsync 3.5.0 cleanup.c:_exit_cleanup.
+func (s *side) tellPeer(err error) error {
+	code := exitcode.Of(err, exitcode.StreamIO)
+	var peer *PeerExit
+	known := errors.As(err, &peer)
+	if s.p.Server && !known {
+		s.serverError(err, code)
+		err = &Reported{err}
+	}
+	switch code {
+	case exitcode.OK, exitcode.SocketIO, exitcode.StreamIO, exitcode.Signal1, exitcode.Timeout:
+		s.w.Flush()
+		return err
+	}
+	tells := s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed()
+	if tells {
+		s.w.MsgInt(wire.MsgErrorExit, int32(code))
+	}
+	s.w.Flush()
+	if s.p.Server && !s.p.local && !known && code != exitcode.Signal && (s.p.Module == nil || s.p.Module.Err == nil) {
+		limit := lingerTime
+		if !tells {
+			limit = oldLingerTime // rsync 3.5.0 cleanup.c:_exit_cleanup
+		}
+		s.linger(limit)
+	}
+	return err
+}
+
+// serverError prints a server's error and its last line.
+func (s *side) serverError(err error, code exitcode.Code) {
+	say := func(text string) { s.log.Printf(report.Error, "%s\n", text) }
+	if s.lost {
+		switch {
+		case s.p.local:
+			return // the client has told why it ended
+		case s.p.Env.Err != nil:
+			say = func(text string) { fmt.Fprintln(s.p.Env.Err, text) }
+		}
+	}
+	var e *exitcode.Error
+	if !errors.As(err, &e) || e.Err != nil {
+		say(err.Error())
+	}
+	say(ExitLine(code, s.role(err)))
+}
+
+// These bound how long a server waits for the client to take its error: one
+// that has the message for it, and one of before protocol 31.
+const (
+	lingerTime    = time.Minute
+	oldLingerTime = 100 * time.Millisecond
+)
+
+// linger reads on until the client has closed the connection or answered with
+// its own end: closing it with data unread would throw away what was just sent.
+// rsync 3.5.0 io.c:noop_io_until_death.
+func (s *side) linger(limit time.Duration) {
+	if s.p.Close == nil {
+		return
+	}
+	defer time.AfterFunc(limit, s.p.Close).Stop()
+	for s.r.Err() == nil {
+		s.r.Byte()
+	}
+}
+
+// lostWrites reads, after a write has failed, what the other side has said
+// before it went. rsync 3.5.0 io.c:drain_multiplex_messages.
+func (s *side) lostWrites(err error) error {
+	if !s.p.Sender || s.w.Err() == nil || s.r.Err() != nil {
+		return err
+	}
+	if s.p.Close != nil {
+		defer time.AfterFunc(lingerTime, s.p.Close).Stop()
+	}
+	for s.r.Err() == nil {
+		s.r.Byte()
+	}
+	var peer *PeerExit
+	if errors.As(s.r.Err(), &peer) {
+		return peer
+	}
+	return err
+}
+
+// connError gives an error of the connection itself rsync's text and code.
+// rsync 3.5.0 io.c:perform_io.
+func (s *side) connError(err error) error {
+	op := ""
+	var ne *net.OpError
+	var pe *fs.PathError
+	switch {
+	case errors.As(err, &ne):
+		op = ne.Op
+	case errors.As(err, &pe):
+		op = pe.Op
+	}
+	var no syscall.Errno
+	if op != "read" && op != "write" || !errors.As(err, &no) {
+		return exitcode.New(exitcode.StreamIO, "rsync: [%s] %w", s.who(), err)
+	}
+	s.lost = true
+	return exitcode.New(exitcode.SocketIO, "rsync: [%s] %s error: %s", s.who(), op, report.Reason(no))
+}
 
 // debugExit gives the lines of --debug=EXIT. broken is what broke the run off.
 // rsync 3.5.0 cleanup.c:_exit_cleanup.

@@ -205,8 +205,8 @@ func (s *side) send(afterList func()) error {
 	if err := s.snd.Goodbye(); err != nil {
 		return err
 	}
-	s.logTotals(st)
 	if s.p.Server {
+		s.logTotals()
 		return nil
 	}
 	return s.ended(st)
@@ -228,7 +228,6 @@ func (s *side) receive() error {
 	st := &rcv.Stats
 	if rcv.Files() == 0 && !s.p.Server {
 		st.Written, st.Read = s.w.Total(), s.r.Total()
-		s.logTotals(st)
 		return s.ended(st)
 	}
 	dest := ""
@@ -242,26 +241,31 @@ func (s *side) receive() error {
 		return err
 	}
 	s.listed.Store(true)
+	s.begun.Store(true)
 	if err := rcv.Run(); err != nil {
 		return err
 	}
 	if s.p.Server {
 		st.Written, st.Read, st.TotalSize = s.w.Total(), s.r.Total(), rcv.TotalSize()
-		s.logTotals(st)
+		s.logTotals()
 		return nil
 	}
-	s.logTotals(st)
 	return s.ended(st)
 }
 
 // logTotals is the line at the end of a log file.
-func (s *side) logTotals(st *report.Stats) {
-	if s.p.local && s.p.Server {
+func (s *side) logTotals() {
+	if s.p.Server && (s.p.local || s.p.Module == nil && s.o.LogFile == "") {
 		return
 	}
-	if s.p.Module != nil || s.o.LogFile != "" && (s.p.Server || !s.log.Info(report.InfoStats, 1)) {
-		s.log.Printf(report.LogFile, "sent %d bytes  received %d bytes  total size %d\n", st.Written, st.Read, st.TotalSize)
+	var st report.Stats
+	switch {
+	case s.snd != nil:
+		st = s.snd.Stats
+	case s.rcv != nil:
+		st = s.rcv.Stats
 	}
+	s.log.Printf(report.LogFile, "sent %d bytes  received %d bytes  total size %d\n", st.Written, st.Read, st.TotalSize)
 }
 
 // ended waits for the other side and prints the summary.
@@ -298,12 +302,9 @@ func (s *side) forwardNames() error {
 	if o.FilesFrom == "" || s.p.Server && o.FilesFrom == "-" || !s.p.Server && o.FilesFromRemote || s.p.local {
 		return nil
 	}
-	if s.moduleExcludes(o.FilesFrom) {
-		return rejected()
-	}
-	f, err := s.openOperator(o.FilesFrom)
+	f, err := s.openNamesFile()
 	if err != nil {
-		return exitcode.New(exitcode.FileIO, "failed to open files-from file %s: %s", o.FilesFrom, report.Reason(err))
+		return err
 	}
 	remux := s.setup.Protocol < 31 && s.w.Muxed()
 	if remux {

@@ -71,9 +71,6 @@ type Module struct {
 	Timeout    int // to be told to the client, seconds
 	NoCompress bool
 	Err        error // to be told in place of a transfer
-	// ErrorLine is the last line of a run that was broken off, for the log and
-	// the client.
-	ErrorLine func(exitcode.Code) string
 }
 
 // Params describe one side of one transfer.
@@ -98,8 +95,9 @@ type Params struct {
 	Implied *filter.Implied
 	// LogLine receives the lines of the log file, nil for none.
 	LogLine func(code report.Code, text string)
-	// Wait waits for the remote shell and returns its status.
-	Wait func() int
+	// Wait waits for the remote shell and returns its status; Lost does so when
+	// the connection is lost.
+	Wait, Lost func() int
 	// Publish is what a publishing server offers and tells, nil for nothing.
 	Publish *Publisher
 	// Swarm opens the swarm for a client that receives, nil for none.
@@ -107,6 +105,8 @@ type Params struct {
 	// Batch is the file of the batch options, of a client.
 	Batch *Batch
 
+	rules   *filter.List  // what Prepare has read
+	names   io.ReadCloser // and opened
 	local   bool
 	ranges  *transfer.Ranges
 	started time.Time
@@ -129,6 +129,8 @@ type side struct {
 	mu       sync.Mutex
 	timeout  int
 	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
+	begun    atomic.Bool // a receiving side is generator and receiver by now
+	lost     bool        // the other side is gone
 	abortErr error
 	stop     chan struct{}
 	once     sync.Once
@@ -144,7 +146,11 @@ func Run(ctx context.Context, p Params) error {
 	if err := copyAs(s); err != nil {
 		return err
 	}
-	return s.run(ctx)
+	err = s.run(ctx)
+	if p.Server {
+		return err
+	}
+	return s.finish(err)
 }
 
 // RunLocal copies from the sources in args to the last of them, both sides in
@@ -198,7 +204,7 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 		closeAll()
 	}
 	serr := <-done
-	return worse(err, serr)
+	return cs.finish(worse(err, serr))
 }
 
 // worse returns the error to end with: the client's own, unless that is only
@@ -302,24 +308,20 @@ func (s *side) streamError(err error) error {
 	case errors.Is(err, context.Canceled):
 		return exitcode.Silent(exitcode.Signal)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
-		if s.p.local {
-			return exitcode.Silent(exitcode.StreamIO)
-		}
+		s.lost = true
 		return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (%d bytes received so far) [%s]", s.r.Total(), s.who())
 	case errors.Is(err, wire.ErrMuxTag):
 		return exitcode.New(exitcode.StreamIO, "%w [%s]", err, s.who())
 	}
-	return exitcode.New(exitcode.StreamIO, "rsync: [%s] %w", s.who(), err)
+	return s.connError(err)
 }
 
 func (s *side) who() string {
 	switch {
 	case s.p.Sender:
 		return "sender"
-	case s.rcv != nil:
+	case s.begun.Load():
 		return "receiver"
-	case s.p.Server:
-		return "Receiver"
 	}
 	return "Receiver"
 }
@@ -342,8 +344,7 @@ func (s *side) run(ctx context.Context) error {
 	go s.watch(ctx)
 	err := s.transfer()
 	if err != nil {
-		err = s.streamError(err)
-		s.tellPeer(err)
+		err = s.tellPeer(s.streamError(s.lostWrites(err)))
 	}
 	s.once.Do(func() { close(s.stop) })
 	s.wg.Wait()
@@ -368,30 +369,6 @@ func (s *side) run(ctx context.Context) error {
 	}
 	s.debugExit(broken, err)
 	return err
-}
-
-// tellPeer sends our error, so that the other side ends with it rather than
-// with a broken connection.
-func (s *side) tellPeer(err error) {
-	var e *exitcode.Error
-	if errors.As(err, &e) && e.Err != nil && s.p.Server {
-		s.log.Printf(report.Error, "%s\n", e.Err)
-		// Printed where the user sees it: only the code is left.
-		e.Err = nil
-	}
-	code := exitcode.Of(err, exitcode.StreamIO)
-	switch code {
-	case exitcode.OK, exitcode.SocketIO, exitcode.StreamIO, exitcode.Signal1, exitcode.Timeout:
-		return
-	}
-	var peer *PeerExit
-	if m := s.p.Module; m != nil && m.ErrorLine != nil && s.w.Muxed() && !errors.As(err, &peer) {
-		s.log.Printf(report.Error, "%s\n", m.ErrorLine(code))
-	}
-	if s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
-		s.w.MsgInt(wire.MsgErrorExit, int32(code))
-	}
-	s.w.Flush()
 }
 
 // result is the exit code of a run that was not broken off.
