@@ -43,7 +43,7 @@ type logTarget struct {
 func openLog(t logTarget, now func() time.Time, brief bool) *Log {
 	l := &Log{now: now, pid: os.Getpid(), target: t, path: t.file, brief: brief}
 	// The time zone is read while the file system is still whole.
-	now().Zone()
+	_, _ = now().Zone()
 	if t.file == "" {
 		l.openSyslog()
 		return l

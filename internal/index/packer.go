@@ -16,7 +16,6 @@ import (
 // hashed as it arrives: of a piece that is not full only the state of its hash
 // is held.
 type packer struct {
-	number      uint32 // of the pack among those of this generation
 	pieceLength int64
 	length      int64
 	pieces      []byte

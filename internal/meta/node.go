@@ -15,9 +15,8 @@ const (
 	stickyBit = unix.S_ISVTX
 )
 
-func isDir(mode uint32) bool     { return mode&unix.S_IFMT == unix.S_IFDIR }
-func isLink(mode uint32) bool    { return mode&unix.S_IFMT == unix.S_IFLNK }
-func isRegular(mode uint32) bool { return mode&unix.S_IFMT == unix.S_IFREG }
+func isDir(mode uint32) bool  { return mode&unix.S_IFMT == unix.S_IFDIR }
+func isLink(mode uint32) bool { return mode&unix.S_IFMT == unix.S_IFLNK }
 
 // IsDevice reports whether the mode is that of a block or character device.
 func IsDevice(mode uint32) bool {

@@ -101,7 +101,8 @@ func TestAuthResponse(t *testing.T) {
 		if got := d.Response("secret", "challenge"); got != tc.response {
 			t.Errorf("%s: response %q, want %q", tc.name, got, tc.response)
 		}
-		if len(d.NewChallenge()) != len(tc.response) || d.NewChallenge() == d.NewChallenge() {
+		one, two := d.NewChallenge(), d.NewChallenge()
+		if len(one) != len(tc.response) || one == two {
 			t.Errorf("%s: challenge %q", tc.name, d.NewChallenge())
 		}
 	}

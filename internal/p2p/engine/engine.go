@@ -76,9 +76,9 @@ func (e *Engine) spawn(f func()) bool {
 
 // totals count since the engine started.
 type totals struct {
-	bytes            [3]atomic.Int64
-	wasted, uploaded atomic.Int64
-	progress         atomic.Int64 // unix nanoseconds of the last verified piece
+	bytes    [3]atomic.Int64
+	wasted   atomic.Int64
+	progress atomic.Int64 // unix nanoseconds of the last verified piece
 }
 
 // ErrClosed is what unfinished wants get when the engine ends.

@@ -251,17 +251,6 @@ func (c *seedFileCache) give(sf *seedFile) {
 	}
 }
 
-// expire closes files that have been open for long.
-func (c *seedFileCache) expire(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for entry, sf := range c.files {
-		if now.Sub(sf.used) > seedFileTime {
-			c.retire(entry)
-		}
-	}
-}
-
 func (c *seedFileCache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -301,8 +301,10 @@ func TestXattrValues(t *testing.T) {
 		t.Fatalf("%v %+v", r.Err(), got)
 	}
 	have := NewXattrList([]meta.Xattr{{Name: "user.a", Value: []byte("short")}, {Name: "user.c", Value: long('c')}})
-	if !got.Differ(have, true) || !got.Differ(have, true) {
-		t.Error("no difference")
+	for range 2 { // the second look must not ask again
+		if !got.Differ(have, true) {
+			t.Error("no difference")
+		}
 	}
 	WriteXattrRequest(w, got)
 	w.Flush()
