@@ -11,7 +11,7 @@ import (
 // transfer's few live MiB hundreds of times. minGrowth, in percent, is the
 // share from which large heaps are collected.
 const (
-	spareHeap = 16 << 20
+	spareHeap = 8 << 20
 	minGrowth = 50
 )
 
