@@ -38,6 +38,7 @@ type receiver struct {
 	stream     bool // data of the file in work has arrived
 	shortRange bool // it was handed over, and shorter than announced
 	rangeSize  int64
+	noEntry    bool // nothing is at the place of the file in work
 	lateDone   bool // finished files are told of before the next wait at the latest
 	batch      batchState
 }
@@ -387,10 +388,12 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		}
 		g, e := p.root.Open(p.name)
 		if e != nil {
+			v.noEntry = isMissing(e) && p.root == v.dest && p.name == name
 			return nil
 		}
 		return g
 	}
+	v.noEntry = false
 	inModule := c.Daemon && c.Setup.InplacePartial
 	refused := inModule && v.partialRefused()
 	if !refused {
@@ -446,6 +449,8 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 			v.log.Printf(report.ErrorXfer, "recv_files: %s is a directory\n", v.full(at.shown))
 			return noSend()
 		}
+	} else if v.noEntry {
+		// Opening it as a basis said so.
 	} else if dst, err := v.at(name).lstat(); err == nil && dst.IsDir() {
 		v.log.Printf(report.ErrorXfer, "recv_files: %s is a directory\n", v.full(name))
 		return noSend()
