@@ -28,6 +28,8 @@ const (
 	spareWorth     = time.Second // what is left must take longer for second copies
 	maxRunBytes    = 4 << 20
 	runTime        = 500 * time.Millisecond // of a request to the origin
+	pipelineTime   = 2 * time.Second
+	absence        = 3 * time.Second // a peer that is listed and out of reach for so long does nothing for us
 )
 
 // plan is what the pack's loop knows; guarded by pack.mu.
@@ -35,9 +37,13 @@ type plan struct {
 	began    time.Time
 	wantAt   time.Time // when the last want came
 	avail    []bool    // some connected peer has the piece
+	copies   []uint16  // how many have it
 	mine     []bool    // by content.Owner
 	ids      []string
-	lost     []int // pieces to tell the library about
+	conns    int
+	alone    bool                 // nobody else is fetching
+	seen     map[string]time.Time // when a peer was connected, or listed for the first time
+	lost     []int                // pieces to tell the library about
 	cursor   int
 	checking bool
 
@@ -55,14 +61,16 @@ type plan struct {
 	kicks    int
 	redialAt time.Time
 
+	peersAt    time.Time // when to look at the peers again in any case
 	peersStale atomic.Bool
 	redialSoon atomic.Bool // the host has listed peers
 }
 
 func (pl *plan) init(pieces int) {
 	pl.began = time.Now()
-	pl.avail = make([]bool, pieces)
+	pl.avail, pl.copies = make([]bool, pieces), make([]uint16, pieces)
 	pl.mine = make([]bool, pieces)
+	pl.seen = map[string]time.Time{}
 	pl.cursor = rand.IntN(pieces)
 	pl.peersStale.Store(true)
 }
@@ -98,7 +106,7 @@ func (p *pack) run() {
 
 // step brings everything in line with what is known now.
 func (p *pack) step(now time.Time) {
-	p.observePeers()
+	p.observePeers(now)
 	p.applyPriorities()
 	p.startChecks()
 	p.askOrigin(now)
@@ -110,39 +118,54 @@ func (p *pack) step(now time.Time) {
 
 // observePeers finds out which pieces are to be had from peers, and which are
 // ours to fetch.
-func (p *pack) observePeers() {
-	if !p.plan.peersStale.Swap(false) {
+func (p *pack) observePeers(now time.Time) {
+	if !p.plan.peersStale.Swap(false) && now.Before(p.plan.peersAt) {
 		return
 	}
+	p.plan.peersAt = now.Add(absence / 2)
 	conns := p.t.PeerConns()
-	avail := make([]bool, len(p.pieces))
+	avail, copies := make([]bool, len(p.pieces)), make([]uint16, len(p.pieces))
 	listed := p.tr.peersOf(p.meta.InfoHash)
 	ids := []string{p.e.peerID}
-	for id, peer := range listed {
-		if !peer.seed && !p.e.bans.banned(peerKey{id: id}) {
-			ids = append(ids, id)
-		}
-	}
 	for _, c := range conns {
 		k := peerOf(c)
 		if p.e.bans.banned(k) {
 			continue
 		}
+		p.plan.seen[k.id] = now
 		have := c.PeerPieces()
 		for it := have.Iterator(); it.HasNext(); {
 			if i := it.Next(); int(i) < len(avail) {
 				avail[i] = true
+				copies[i]++
 			}
 		}
 		if _, ok := listed[k.id]; !ok && have.GetCardinality() < uint64(len(p.pieces)) && isOurs(k.id) {
 			ids = append(ids, k.id)
 		}
 	}
+	for id, peer := range listed {
+		seen, known := p.plan.seen[id]
+		if !known {
+			seen = now
+			p.plan.seen[id] = now
+		}
+		// The host lists those who have died for a while.
+		if !peer.seed && now.Sub(seen) < absence && !p.e.bans.banned(peerKey{id: id}) {
+			ids = append(ids, id)
+		}
+	}
+	for id, seen := range p.plan.seen {
+		if _, ok := listed[id]; !ok && now.Sub(seen) > absence {
+			delete(p.plan.seen, id)
+		}
+	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.plan.avail = avail
+	p.plan.avail, p.plan.copies, p.plan.conns = avail, copies, len(conns)
+	p.plan.alone = len(ids) == 1 && now.Sub(p.plan.began) > absence
 	if slices.Equal(ids, p.plan.ids) {
 		return
 	}
@@ -159,26 +182,47 @@ func isOurs(id string) bool { return len(id) > 3 && id[:3] == "-PR" }
 
 // applyPriorities leaves to the library what peers have, takes back what none
 // has, and tells it about pieces that were lost.
+//
+// It is given a few pieces at a time, the rarest first. Whenever a peer gets a
+// piece that the library wants already, the library sets the number of requests
+// that this peer may have outstanding to what it can add just then, which is
+// hardly any when much is wanted: who falls behind would stay behind.
 func (p *pack) applyPriorities() {
-	var on, off []int
+	var on, off, more []int
 	helpless := p.tr.originError() != nil
 	p.mu.Lock()
 	lure := p.lure()
+	n := 0
 	for i := range p.pieces {
 		pc := &p.pieces[i]
 		if p.plan.avail[i] {
 			pc.refused = time.Time{}
 		}
-		leave := i == lure || pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
-		if leave == pc.enabled {
-			continue
-		}
-		pc.enabled = leave
-		if leave {
+		leave := pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
+		switch {
+		case i == lure && !pc.enabled:
 			on = append(on, i)
-		} else if !pc.complete {
-			off = append(off, i)
+		case leave && !pc.enabled:
+			more = append(more, i)
+		case leave:
+			n++
+		case pc.enabled && i != lure:
+			pc.enabled = false
+			if !pc.complete {
+				off = append(off, i)
+			}
 		}
+	}
+	if most := p.pipeline(); n <= most*3/4 {
+		if len(more) > most-n {
+			rand.Shuffle(len(more), func(a, b int) { more[a], more[b] = more[b], more[a] })
+			slices.SortStableFunc(more, func(a, b int) int { return int(p.plan.copies[a]) - int(p.plan.copies[b]) })
+			more = more[:most-n]
+		}
+		on = append(on, more...)
+	}
+	for _, i := range on {
+		p.pieces[i].enabled = true
 	}
 	lost := p.plan.lost
 	p.plan.lost = nil
@@ -192,6 +236,12 @@ func (p *pack) applyPriorities() {
 	for _, i := range on {
 		p.t.Piece(i).SetPriority(torrent.PiecePriorityNormal)
 	}
+}
+
+// pipeline is how many pieces are left to the library at a time: some for each
+// peer, and what arrives in pipelineTime. p.mu is held.
+func (p *pack) pipeline() int {
+	return max(4, 4*p.plan.conns, int(p.plan.rate*pipelineTime.Seconds()/float64(p.meta.PieceLength)))
 }
 
 // lure returns a piece to ask the library for although no peer has it, or -1.
@@ -302,7 +352,7 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 	}
 	must := func(i int) bool {
 		pc := &p.pieces[i]
-		return pc.insist || !pc.refused.IsZero() && now.Sub(pc.refused) > p.patience(i, rate)
+		return pc.insist || !pc.refused.IsZero() && (p.plan.alone || now.Sub(pc.refused) > p.patience(i, rate))
 	}
 	maxRun := max(1, int(min(int64(rate*runTime.Seconds()), maxRunBytes)/p.meta.PieceLength))
 	own := -1
