@@ -291,14 +291,6 @@ func (g *generator) skippedLink(f *flist.File) error {
 		return nil
 	}
 	g.inProg[l]--
-	cur := g.cur
-	for i := range g.lists {
-		if g.lists[i] == l {
-			g.cur = i
-		}
-	}
 	gr.forced = m.f
-	err := g.entry(m.f, m.ndx, g.name(m.f))
-	g.cur = cur
-	return err
+	return g.within(l, func() error { return g.entry(m.f, m.ndx, g.name(m.f)) })
 }

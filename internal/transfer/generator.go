@@ -459,12 +459,12 @@ func (g *generator) finished(redo bool) error {
 			if f == nil {
 				return exitcode.New(exitcode.Protocol, "hard-linked file %d is not known [%s]", d.ndx, g.log.Who())
 			}
-			var err error
-			if d.failed {
-				err = g.skippedLink(f)
-			} else {
-				err = g.finishLink(g.target(f, d.ndx, g.name(f)), nil, -1)
-			}
+			err := g.within(l, func() error {
+				if d.failed {
+					return g.skippedLink(f)
+				}
+				return g.finishLink(g.target(f, d.ndx, g.name(f)), nil, -1)
+			})
 			if err != nil {
 				return err
 			}
@@ -479,7 +479,7 @@ func (g *generator) finished(redo bool) error {
 				return exitcode.New(exitcode.Protocol, "file %d to send again is not known [%s]", ndx, g.log.Who())
 			}
 			g.again = true
-			err := g.entry(f, ndx, g.name(f))
+			err := g.within(l, func() error { return g.entry(f, ndx, g.name(f)) })
 			g.again = false
 			if err != nil {
 				return err
@@ -505,6 +505,20 @@ func (g *generator) finished(redo bool) error {
 		g.lists = g.lists[1:]
 		g.cur--
 	}
+}
+
+// within runs do with l as the current list: what has come to an end may belong
+// to an earlier one, or come when every list has been gone through.
+func (g *generator) within(l *flist.List, do func() error) error {
+	cur := g.cur
+	for i := range g.lists {
+		if g.lists[i] == l {
+			g.cur = i
+		}
+	}
+	err := do()
+	g.cur = cur
+	return err
 }
 
 // touchUp sets modes and times of directories that work inside them changed.
