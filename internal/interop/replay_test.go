@@ -134,15 +134,30 @@ func (t *transcript) clientCommand(tb testing.TB, bin string, more ...string) []
 	return append(argv, "src/", "peer:to/")
 }
 
+// smallDir builds the trees of the transcripts where temporary files are, rather
+// than in memory: the sizes of directories are part of what a sender says, and
+// most disks agree on them.
 func smallDir(t *testing.T) string {
-	dir := filepath.Join(lab, fmt.Sprintf("run-%06d", count.Add(1)))
-	check(t, os.Mkdir(dir, 0o755))
+	where := ""
+	if *keep != "" {
+		where = lab
+	}
+	dir, err := os.MkdirTemp(where, "replay")
+	check(t, err)
 	if *keep == "" {
 		t.Cleanup(func() { removeTree(dir) })
 	}
 	small().build(t, filepath.Join(dir, "src"))
 	smallOlder().build(t, filepath.Join(dir, "to"))
 	return dir
+}
+
+// needSizes skips what a sender would say otherwise than it was recorded.
+func (t *transcript) needSizes(tt *testing.T, dir string) {
+	tt.Helper()
+	if !maps.Equal(t.Dirs, dirSizes(tt, filepath.Join(dir, "src"))) {
+		tt.Skip("needs a file system where directories have the recorded sizes (4096)")
+	}
 }
 
 func dirSizes(t *testing.T, top string) map[string]int64 {
@@ -185,6 +200,9 @@ func TestReplay(t *testing.T) {
 // againstClient lets prsync be the client of a recorded server.
 func (t *transcript) againstClient(tt *testing.T, name string) {
 	dir := smallDir(tt)
+	if !t.Pull {
+		t.needSizes(tt, dir)
+	}
 	name, err := filepath.Abs(name)
 	check(tt, err)
 	heard := filepath.Join(dir, "heard")
@@ -202,6 +220,9 @@ func (t *transcript) againstClient(tt *testing.T, name string) {
 // againstServer lets prsync be the server of a recorded client.
 func (t *transcript) againstServer(tt *testing.T) {
 	dir := smallDir(tt)
+	if t.Pull {
+		t.needSizes(tt, dir)
+	}
 	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 	defer stop()
 	cmd := exec.CommandContext(ctx, prsync, t.Server...)
@@ -239,9 +260,6 @@ func (t *transcript) judge(tt *testing.T, dir string, who byte, said []byte, rec
 		if diff := want.compare(got); diff != nil {
 			tt.Errorf("the tree is not the recorded one:\n\t%s", strings.Join(diff, "\n\t"))
 		}
-	} else if !maps.Equal(t.Dirs, dirSizes(tt, filepath.Join(dir, "src"))) {
-		tt.Log("the sizes of directories are others on this file system: the file list is not compared")
-		return
 	}
 	p := t.payloadOf(who)
 	p.feed(t.said(who))
