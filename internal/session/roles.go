@@ -46,6 +46,13 @@ func (s *side) filterSession() filter.Session {
 	}
 }
 
+// generatorTells reports whether the generator's stream to the sender has
+// messages in it: the sender of files to remove wants to know which arrived.
+// rsync 3.5.0 options.c and compat.c:need_messages_from_generator.
+func (s *side) generatorTells() bool {
+	return s.setup.Protocol >= 30 || s.o.RemoveSourceFiles
+}
+
 // client is the client's half. rsync 3.5.0 main.c:client_run.
 func (s *side) client() error {
 	proto := s.setup.Protocol
@@ -81,7 +88,7 @@ func (s *side) client() error {
 		return s.receive()
 	}
 	s.r.StartMux()
-	if proto >= 30 {
+	if s.generatorTells() {
 		s.w.StartMux()
 	}
 	if err := s.c.Filters.Send(s.w, s.filterSession()); err != nil {
@@ -134,7 +141,7 @@ func (s *side) server() error {
 			}
 		}
 	}
-	if proto >= 30 {
+	if proto >= 30 || s.p.Sender && s.generatorTells() {
 		s.r.StartMux()
 	}
 	if err := s.c.Filters.Recv(s.r, s.filterSession()); err != nil {
@@ -153,7 +160,7 @@ func (s *side) server() error {
 			}
 		}
 		return s.send(func() {
-			if s.o.FilesFrom == "-" && proto >= 30 && proto < 31 {
+			if s.o.FilesFrom == "-" && proto < 31 && s.generatorTells() {
 				s.r.StartMux()
 			}
 		})
