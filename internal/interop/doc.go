@@ -17,5 +17,6 @@
 //
 // Environment: PRSYNC_BIN names a binary to test in place of a fresh build,
 // PRSYNC_PEER a peer in place of /usr/bin/rsync (an older rsync, say).
-// Flags: -keep DIR leaves trees and commands of the cases in DIR.
+// Flags: -keep DIR leaves trees and commands of the cases in DIR; -full runs the
+// whole matrix, some 5,000 cases, of which a plain run takes the core.
 package interop

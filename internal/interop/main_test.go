@@ -17,6 +17,7 @@ import (
 
 var (
 	keep   = flag.String("keep", "", "leave the trees and commands of the cases in this `directory`")
+	full   = flag.Bool("full", false, "the whole matrix, not its core only")
 	update = flag.Bool("update", false, "record testdata from real rsyncs")
 )
 

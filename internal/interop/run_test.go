@@ -241,7 +241,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 // places takes the names of a run's own directories and of the programs out of
 // what was printed.
 func places(dir string) *strings.Replacer {
-	return strings.NewReplacer(dir, "RUNDIR", filepath.Base(dir), "RUN", lab, "LAB", peer, "RSYNC", prsync, "RSYNC")
+	return strings.NewReplacer(dir, "RUNDIR", filepath.Base(dir), "RUN", prsync, "RSYNC", peer, "RSYNC", lab, "LAB")
 }
 
 // shellLine is a command as a shell takes it.
