@@ -121,7 +121,7 @@ func (p *program) optionEnv() options.Env {
 
 // rsync is the command line of rsync.
 func (p *program) rsync() error {
-	spareCollections()
+	tuneRuntime()
 	args := p.argv[1:]
 	if isServer(args) {
 		return p.server(args)

@@ -511,9 +511,7 @@ func (s *Sender) data(f *flist.File, file *os.File, size int64, rq request, sig 
 	if !redo {
 		cfg.Append = c.Append
 	}
-	if p := c.Progress; p != nil {
-		cfg.Progress = func(off int64) { p.Show(off, size) }
-	}
+	cfg.Progress = s.inMotion(size)
 	out, err := s.tokenWriter(f.Name())
 	if err != nil {
 		return err
@@ -546,6 +544,28 @@ func (s *Sender) data(f *flist.File, file *os.File, size int64, rq request, sig 
 	}
 	_, err = w.Write(sum)
 	return err
+}
+
+// motion is how much of a file is searched before what was found is sent off,
+// though it may be only a few block numbers: the receiver then rebuilds one
+// stretch while the next is searched.
+const motion = 4 << 20
+
+// inMotion is called as the search of a file goes on.
+func (s *Sender) inMotion(size int64) func(off int64) {
+	p, sent := s.c.Progress, int64(0)
+	if p == nil && size < 2*motion {
+		return nil
+	}
+	return func(off int64) {
+		if p != nil {
+			p.Show(off, size)
+		}
+		if off-sent >= motion {
+			sent = off
+			s.c.W.Flush()
+		}
+	}
 }
 
 func (s *Sender) fileHash() checksum.FileHash {

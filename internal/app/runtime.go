@@ -15,9 +15,17 @@ const (
 	minGrowth = 50
 )
 
-// spareCollections makes a process that runs one transfer collect its heap
-// after every spareHeap bytes.
-func spareCollections() {
+// roles is how many goroutines of a transfer may be at work at once: sender,
+// generator, receiver and one that flushes or collects.
+const roles = 4
+
+// tuneRuntime fits the runtime to a process that runs one transfer. The roles
+// spend their time in system calls: with fewer processors than roles each of
+// them would wait, on returning from one, for the scheduler to find it room.
+func tuneRuntime() {
+	if runtime.GOMAXPROCS(0) < roles {
+		runtime.GOMAXPROCS(roles)
+	}
 	debug.SetGCPercent(spareHeap / (4 << 20) * 100) // of the least heap, 4 MiB
 	watchCollections(new(collection))
 }
