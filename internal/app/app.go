@@ -205,13 +205,18 @@ func isServer(args []string) bool { return len(args) > 0 && args[0] == "--server
 func (p *program) signals() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// A client ends its remote shell with SIGUSR1.
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	signal.Ignore(syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
 		select {
-		case <-ch:
-			cancel(exitcode.Silent(exitcode.Signal))
+		case sig := <-ch:
+			code := exitcode.Signal
+			if sig == syscall.SIGUSR1 {
+				code = exitcode.Signal1
+			}
+			cancel(exitcode.Silent(code))
 		case <-done:
 		}
 	}()

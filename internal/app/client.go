@@ -118,6 +118,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		status, _ := conn.Wait()
 		return status
 	}
+	sp.Kill = conn.Kill
 	sp.Lost = func() int {
 		conn.Close()
 		status, _ := conn.Wait()
@@ -152,7 +153,11 @@ func (p *program) localServer(o *options.Options) (*options.Options, error) {
 func printable(s string, eightBit bool) string { return report.Escape(s, report.ASCII, eightBit) }
 
 func (p *program) clientEnv(o *options.Options) client.Env {
-	trace := func(line string) { fmt.Fprintln(p.stdout, line) }
+	out := p.stdout
+	if o.Stderr == options.StderrAll {
+		out = p.stderr
+	}
+	trace := func(line string) { fmt.Fprintln(out, line) }
 	return client.Env{
 		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: readPassword,
 		OpenFile: func(name string) (io.ReadCloser, error) {

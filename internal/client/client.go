@@ -101,6 +101,14 @@ func (c *Conn) Wait() (status int, err error) {
 	return c.program.wait()
 }
 
+// Kill tells a remote shell to end at once: what the other side would still say
+// of a lost connection is no news. rsync 3.5.0 util1.c:kill_all.
+func (c *Conn) Kill() {
+	if c.program != nil && !c.program.socket {
+		c.program.signal(syscall.SIGUSR1)
+	}
+}
+
 // Close closes both directions and ends a remote shell that still runs.
 func (c *Conn) Close() error {
 	c.once.Do(func() {

@@ -80,6 +80,8 @@ type Local struct {
 	DrawSeed     func() int32
 	// Offer is what a publishing server offers, nil for nothing.
 	Offer *content.Offer
+	// Check refuses what the version agreed on cannot do; nil takes anything.
+	Check func(protocol int) error
 }
 
 // Setup is what both sides agreed on.
@@ -146,6 +148,11 @@ func Negotiate(r *wire.Reader, w *wire.Writer, l Local) (*Setup, error) {
 		return nil, exitcode.New(exitcode.Protocol, "--protocol must be no more than %d on the %s.", Version, side)
 	}
 	r.Protocol, w.Protocol = s.Protocol, s.Protocol
+	if l.Check != nil {
+		if err := l.Check(s.Protocol); err != nil {
+			return nil, err
+		}
+	}
 	if s.Protocol >= 30 {
 		if l.Server {
 			s.Compat = l.serverFlags()

@@ -33,6 +33,9 @@ func (s *side) newLog() *report.Log {
 		EightBit: o.EightBit, Info: report.InfoLevels(o.Info), Debug: report.DebugLevels(o.Debug),
 		Charset: report.LocaleCharset(p.Env.Getenv), Out: p.Env.Out, Err: p.Env.Err,
 	}
+	if m := p.Module; m != nil && !m.RemoteShell {
+		cfg.Stderr = report.StderrClient // a daemon has no standard error
+	}
 	cfg.LogLine = p.LogLine
 	if p.local && p.Server {
 		cfg.LogLine = nil // the client writes it
@@ -100,7 +103,7 @@ func (s *side) config() (*transfer.Config, error) {
 	e := &p.Env
 	c := &transfer.Config{
 		R: s.r, W: s.w, Local: p.local, Ranges: p.ranges, Server: p.Server, Daemon: p.Module != nil,
-		Log: s.log, Now: e.Now, Abort: s.abort, Cwd: e.Cwd,
+		Log: s.log, Now: e.Now, Abort: s.breakOff, Cwd: e.Cwd,
 		Privilege: privilege(o, e.EUID), EUID: e.EUID, Umask: e.Umask, Names: e.Names, NumericIDs: o.NumericIDs,
 		Recurse: o.Recurse, Dirs: o.Dirs || o.Recurse, Relative: o.Relative, ImpliedDirs: o.ImpliedDirs,
 		OneFileSystem: o.OneFileSystem, Links: o.Links, CopyLinks: o.CopyLinks, CopyUnsafe: o.CopyUnsafeLinks,
@@ -255,8 +258,10 @@ func (s *side) finishConfig() error {
 	o, p, c, st := s.o, s.p, s.c, s.setup
 	c.Setup = st
 	proto := st.Protocol
-	if err := s.checkProtocol(); err != nil {
-		return err
+	if m := p.Module; p.Server && proto <= 28 && o.Stderr == options.StderrErrors && (m == nil || m.RemoteShell) {
+		// rsync 3.5.0 compat.c:setup_protocol: the client may show no standard
+		// error of ours.
+		s.log.Config().Stderr = report.StderrClient
 	}
 	c.IDs.NoID0Names = !st.ID0Names
 	c.LinkIconv = st.LinkIconv
@@ -365,8 +370,8 @@ func (s *side) debugChoices() {
 
 // checkProtocol refuses options that the negotiated protocol cannot carry.
 // rsync 3.5.0 compat.c:setup_protocol.
-func (s *side) checkProtocol() error {
-	o, proto := s.o, s.setup.Protocol
+func (s *side) checkProtocol(proto int) error {
+	o := s.o
 	need := func(what string, v int) error {
 		return exitcode.New(exitcode.Protocol, "%s requires protocol %d or higher (negotiated %d).", what, v, proto)
 	}

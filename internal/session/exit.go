@@ -1,8 +1,10 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
@@ -68,10 +70,13 @@ func (s *side) finish(err error) error {
 			s.log.Printf(report.Error, "%s\n", err)
 		}
 		if code == exitcode.StreamIO && s.p.Lost != nil {
-			// The remote shell's own status says more than a lost connection.
-			if status := exitcode.Code(s.p.Lost()); status > code {
+			// The remote shell's own status says more than a lost connection. A
+			// server's comes after its end of the stream: rsync misses it.
+			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail || status == exitcode.Crashed || status == exitcode.Terminated {
 				code, err = status, &exitcode.Error{Code: status, Err: err}
 			}
+		} else if s.p.Kill != nil && (s.setup == nil || s.setup.Protocol < 31) {
+			s.p.Kill() // nothing else tells the other side why we end
 		}
 	}
 	if s.o.LogFile != "" && (code == exitcode.OK && !s.log.Info(report.InfoStats, 1) || code != exitcode.OK && s.p.Sender) {
@@ -89,31 +94,133 @@ func (s *side) finish(err error) error {
 // go to the client, unless that is what was lost.
 // rsync 3.5.0 cleanup.c:_exit_cleanup.
 func (s *side) tellPeer(err error) error {
+	var told *Reported
+	if errors.As(err, &told) {
+		return err
+	}
 	code := exitcode.Of(err, exitcode.StreamIO)
 	var peer *PeerExit
-	known := errors.As(err, &peer)
-	if s.p.Server && !known {
+	if s.p.Server && !errors.As(err, &peer) {
 		s.serverError(err, code)
 		err = &Reported{err}
 	}
-	switch code {
-	case exitcode.OK, exitcode.SocketIO, exitcode.StreamIO, exitcode.Signal1, exitcode.Timeout:
-		s.w.Flush()
-		return err
-	}
-	tells := s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed()
-	if tells {
+	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
 	}
 	s.w.Flush()
-	if s.p.Server && !s.p.local && !known && code != exitcode.Signal && (s.p.Module == nil || s.p.Module.Err == nil) {
-		limit := lingerTime
-		if !tells {
-			limit = oldLingerTime // rsync 3.5.0 cleanup.c:_exit_cleanup
-		}
-		s.linger(limit)
-	}
 	return err
+}
+
+// tellsExit reports whether the other side is told of a code: some mean that it
+// cannot be.
+func tellsExit(code exitcode.Code) bool {
+	switch code {
+	case exitcode.OK, exitcode.SocketIO, exitcode.StreamIO, exitcode.Signal1, exitcode.Timeout:
+		return false
+	}
+	return true
+}
+
+// breakOff ends the connection because of the generator's error, while the
+// receiver still reads. A server leaves it to the client to close it.
+func (s *side) breakOff(err error) {
+	err = s.tellPeer(s.reason(err))
+	s.mu.Lock()
+	if s.abortErr == nil {
+		s.abortErr = err
+	}
+	s.mu.Unlock()
+	switch limit := s.lingers(err); {
+	case s.p.Close == nil:
+	case limit > 0:
+		s.closing = time.AfterFunc(limit, s.p.Close)
+	default:
+		s.p.Close()
+	}
+}
+
+// These bound how long a server waits for the client to take its error: one
+// that has a message for it, and one of before protocol 31.
+const (
+	lingerTime    = time.Minute
+	oldLingerTime = 100 * time.Millisecond
+)
+
+// lingers returns how long the client may take to end the connection after err:
+// closing it with data unread would throw away what was just sent.
+// rsync 3.5.0 cleanup.c:_exit_cleanup.
+func (s *side) lingers(err error) time.Duration {
+	code := exitcode.Of(err, exitcode.StreamIO)
+	var peer *PeerExit
+	switch {
+	case !s.p.Server || s.p.local || s.lost || errors.As(err, &peer) || !tellsExit(code) || code == exitcode.Signal:
+		return 0
+	case s.p.Module != nil && s.p.Module.Err != nil:
+		return 0
+	case s.setup == nil || s.setup.Protocol < 31 || !s.w.Muxed():
+		return oldLingerTime
+	}
+	return lingerTime
+}
+
+// linger reads on until the client has closed the connection or answered with
+// its own end. rsync 3.5.0 io.c:noop_io_until_death.
+func (s *side) linger(err error) {
+	limit := s.lingers(err)
+	if limit == 0 || s.p.Close == nil {
+		return
+	}
+	if s.closing != nil {
+		s.closing.Stop()
+	}
+	var answer *exitcode.Error
+	switch err := s.r.Err(); {
+	case errors.As(err, &answer):
+	case err != nil:
+		// What comes is not to be understood any more, an answer neither.
+		defer time.AfterFunc(oldLingerTime, s.p.Close).Stop()
+		io.Copy(io.Discard, s.p.In)
+	default:
+		defer time.AfterFunc(limit, s.p.Close).Stop()
+		for s.r.Err() == nil {
+			s.r.Byte()
+		}
+	}
+}
+
+// signalGrace is how long the signal may take that comes with a lost connection.
+const signalGrace = 20 * time.Millisecond
+
+// reason is the error that a run has met, with its code and text. The signal of
+// a client that ends its remote shell says more than the broken connection.
+func (s *side) reason(err error) error {
+	err = s.streamError(err)
+	if !s.lost || !s.p.Server || s.p.local {
+		return err
+	}
+	t := time.NewTimer(signalGrace)
+	defer t.Stop()
+	select {
+	case <-s.ctx.Done():
+		return s.streamError(context.Cause(s.ctx))
+	case <-t.C:
+		return err
+	}
+}
+
+// signalled ends a run because of a signal. A client that ends its remote shell
+// may still be writing to it.
+func (s *side) signalled(cause error) {
+	if s.p.Server && exitcode.Of(cause, exitcode.Signal) == exitcode.Signal1 {
+		t := time.NewTimer(oldLingerTime)
+		defer t.Stop()
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+		}
+	}
+	s.abort(cause)
 }
 
 // serverError prints a server's error and its last line.
@@ -132,26 +239,6 @@ func (s *side) serverError(err error, code exitcode.Code) {
 		say(err.Error())
 	}
 	say(ExitLine(code, s.role(err)))
-}
-
-// These bound how long a server waits for the client to take its error: one
-// that has the message for it, and one of before protocol 31.
-const (
-	lingerTime    = time.Minute
-	oldLingerTime = 100 * time.Millisecond
-)
-
-// linger reads on until the client has closed the connection or answered with
-// its own end: closing it with data unread would throw away what was just sent.
-// rsync 3.5.0 io.c:noop_io_until_death.
-func (s *side) linger(limit time.Duration) {
-	if s.p.Close == nil {
-		return
-	}
-	defer time.AfterFunc(limit, s.p.Close).Stop()
-	for s.r.Err() == nil {
-		s.r.Byte()
-	}
 }
 
 // lostWrites reads, after a write has failed, what the other side has said

@@ -224,6 +224,7 @@ func (s *side) receive() error {
 	if err := s.useSwarm(); err != nil {
 		return err
 	}
+	s.c.Begin = func() { s.begun.Store(true) }
 	rcv, err := transfer.NewReceiving(s.c)
 	if err != nil {
 		return err
@@ -248,7 +249,6 @@ func (s *side) receive() error {
 		return err
 	}
 	s.listed.Store(true)
-	s.begun.Store(true)
 	if err := rcv.Run(); err != nil {
 		return err
 	}

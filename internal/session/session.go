@@ -52,7 +52,9 @@ type Env struct {
 // Module is what a daemon adds to a session.
 type Module struct {
 	Name string
-	Root *fsroot.Root
+	// RemoteShell is set for a daemon that a remote shell started.
+	RemoteShell bool
+	Root        *fsroot.Root
 	// Dir is Root's path as the engine's absolute paths see it: always "/".
 	Filters           *filter.List
 	Sanitize          bool
@@ -98,6 +100,8 @@ type Params struct {
 	// Wait waits for the remote shell and returns its status; Lost does so when
 	// the connection is lost.
 	Wait, Lost func() int
+	// Kill ends the remote shell of a run that has failed.
+	Kill func()
 	// Publish is what a publishing server offers and tells, nil for nothing.
 	Publish *Publisher
 	// Swarm opens the swarm for a client that receives, nil for none.
@@ -114,6 +118,7 @@ type Params struct {
 
 // side is one running session.
 type side struct {
+	ctx   context.Context
 	p     *Params
 	o     *options.Options
 	log   *report.Log
@@ -131,6 +136,7 @@ type side struct {
 	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
 	begun    atomic.Bool // a receiving side is generator and receiver by now
 	lost     bool        // the other side is gone
+	closing  *time.Timer // closes the connection after the generator's error
 	abortErr error
 	stop     chan struct{}
 	once     sync.Once
@@ -166,10 +172,18 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 	}
 	defer closeAll()
 	p.local, p.Sender = true, true
-	p.In, p.Out, p.Close = toS, Limit(fromS, p.Opts.Bwlimit), closeAll
+	p.In, p.Out = toS, Limit(fromS, p.Opts.Bwlimit)
+	p.Close = func() {
+		fromS.Close()
+		toS.Close()
+	}
 	srv := p
 	srv.Server, srv.Sender = true, false
 	srv.In, srv.Out = toR, Limit(fromR, p.Opts.Bwlimit)
+	srv.Close = func() {
+		fromR.Close()
+		toR.Close()
+	}
 	srv.Args = []string{dest}
 	if p.ServerOpts != nil {
 		srv.Opts = p.ServerOpts
@@ -260,6 +274,7 @@ func (s *side) negotiate() error {
 		Seed:     o.ChecksumSeed,
 		DrawSeed: func() int32 { return int32(p.Env.Now().Unix()) ^ int32(p.Env.PID<<6) },
 		Offer:    p.offer(),
+		Check:    s.checkProtocol,
 	}
 	if p.local {
 		l.Capabilities = localCapabilities
@@ -339,12 +354,13 @@ func (s *side) abort(err error) {
 }
 
 func (s *side) run(ctx context.Context) error {
-	s.p.started = s.p.Env.Now()
+	s.ctx, s.p.started = ctx, s.p.Env.Now()
 	s.wg.Add(1)
 	go s.watch(ctx)
 	err := s.transfer()
 	if err != nil {
-		err = s.tellPeer(s.streamError(s.lostWrites(err)))
+		err = s.tellPeer(s.reason(s.lostWrites(err)))
+		s.linger(err)
 	}
 	s.once.Do(func() { close(s.stop) })
 	s.wg.Wait()
@@ -419,7 +435,7 @@ func (s *side) watch(ctx context.Context) {
 		case <-s.stop:
 			return
 		case <-ctx.Done():
-			s.abort(context.Cause(ctx))
+			s.signalled(context.Cause(ctx))
 			return
 		case <-s.w.Wake():
 			s.w.Flush()
@@ -498,9 +514,9 @@ func (s *side) message(code wire.Msg, b []byte) error {
 		if s.snd == nil || s.p.Server {
 			return nil
 		}
-		mode := uint32(0100644)
+		mode := uint32(0100000) // all that the message tells
 		if n := len(b); n > 0 && b[n-1] == 0 {
-			mode, b = 0040755, b[:n-1]
+			mode, b = 0040000, b[:n-1]
 		}
 		name := string(b)
 		if s.charset != nil {

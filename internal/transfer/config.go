@@ -197,6 +197,8 @@ type Config struct {
 	Batch    io.Writer
 
 	// Lines of output.
+	// Begin is told when generator and receiver start: nil for nobody.
+	Begin          func()
 	Out, LogFormat *report.Line // nil: none of that kind
 	OutItemize     int          // 2: unchanged entries too (-ii)
 	LogBefore      bool         // the line precedes the data

@@ -896,6 +896,9 @@ func (r *Receiving) Run() error {
 	}
 	r.openAlts()
 	r.log = r.c.Log.As("receiver") // from now on the receiver reads the lists
+	if r.c.Begin != nil {
+		r.c.Begin()
+	}
 	v := newReceiver(r)
 	if !r.c.ReadBatch { // which waits for the generator as well
 		v.lateDone = true

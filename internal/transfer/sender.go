@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/prsync/prsync/internal/delta"
 	"github.com/prsync/prsync/internal/delta/checksum"
@@ -651,6 +652,10 @@ func (s *Sender) item(f *flist.File, src *source, flags int, hlink string) *repo
 func (s *Sender) logPath(src *source, name string) string {
 	if src.dir == "" || src.top {
 		return name
+	}
+	if name == "." {
+		p, _ := flist.CleanName(src.dir)
+		return strings.TrimSuffix(p, "/") + "/." // as rsync names the top
 	}
 	p, _ := flist.CleanName(join(src.dir, name))
 	return p

@@ -134,11 +134,12 @@ func (k Kind) Canonical() bool {
 
 // AppendHex appends the digest sum as %C and --itemize-changes show it.
 // The 64-bit lanes of the xxHash family travel as little-endian numbers and are
-// shown most significant digit first.
+// shown most significant digit first; a sum whose seed nobody knows is not shown.
 // rsync 3.5.0 checksum.c:canonical_checksum, log.c
 func (k Kind) AppendHex(dst, sum []byte) []byte {
 	const digits = "0123456789abcdef"
 	switch k {
+	case None, MD4Seeded:
 	case XXH128, XXH3, XXH64:
 		for i := len(sum) - 1; i >= 0; i-- {
 			dst = append(dst, digits[sum[i]>>4], digits[sum[i]&15])

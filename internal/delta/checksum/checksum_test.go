@@ -160,6 +160,9 @@ func TestNames(t *testing.T) {
 	if got := string(XXH3.AppendHex(nil, []byte{1, 2, 0xab})); got != "ab0201" {
 		t.Errorf("xxh3 shown as %s", got)
 	}
+	if got := string(MD4Seeded.AppendHex(nil, []byte{1, 2, 0xab})); got != "" {
+		t.Errorf("seeded md4 shown as %s", got)
+	}
 	if got := string(MD5.AppendHex(nil, []byte{1, 2, 0xab})); got != "0102ab" {
 		t.Errorf("md5 shown as %s", got)
 	}
