@@ -196,9 +196,10 @@ type Config struct {
 	MaxAlloc int64
 	Batch    io.Writer
 
-	// Lines of output.
 	// Begin is told when generator and receiver start: nil for nobody.
-	Begin          func()
+	Begin func()
+
+	// Lines of output.
 	Out, LogFormat *report.Line // nil: none of that kind
 	OutItemize     int          // 2: unchanged entries too (-ii)
 	LogBefore      bool         // the line precedes the data

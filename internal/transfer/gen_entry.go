@@ -411,12 +411,9 @@ func (g *generator) symlink(t *target, lk *look, exists bool) error {
 	} else if len(g.alts) > 0 {
 		alt, j := g.tryAltsOther(t, lk)
 		switch {
-		case j == altCopy:
-			t.items, t.code = false, report.None
-		case j == altDone:
-			if c.AltKind != CopyDest {
-				return nil
-			}
+		case j == altDone && c.AltKind != CopyDest:
+			return nil
+		case j == altDone, j == altCopy:
 			t.items, t.code = false, report.None
 		case j >= 0:
 			how, lk = foundAlt, alt
@@ -488,12 +485,9 @@ func (g *generator) special(t *target, lk *look, exists bool) error {
 	} else if len(g.alts) > 0 {
 		alt, j := g.tryAltsOther(t, lk)
 		switch {
-		case j == altCopy:
-			t.items, t.code = false, report.None
-		case j == altDone:
-			if c.AltKind != CopyDest {
-				return nil
-			}
+		case j == altDone && c.AltKind != CopyDest:
+			return nil
+		case j == altDone, j == altCopy:
 			t.items, t.code = false, report.None
 		case j >= 0:
 			how, lk = foundAlt, alt

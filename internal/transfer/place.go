@@ -60,7 +60,7 @@ func (r *Receiving) Destination(arg string) error {
 		return exitcode.Silent(code)
 	}
 	trailing := strings.HasSuffix(arg, "/")
-	parent, base := c.OpenParent, arg
+	parent := c.OpenParent
 	root, leaf, err := parent(arg, fsroot.Policy{Confine: c.Confine})
 	var st fsroot.Stat
 	if err == nil {
@@ -69,7 +69,6 @@ func (r *Receiving) Destination(arg string) error {
 			st, err = root.Lstat("")
 		}
 	}
-	_ = base
 	slash := strings.LastIndexByte(arg, '/') >= 0
 	if c.Mkpath && err != nil && (slash || r.total > 1) {
 		made, merr := r.mkpath(arg, r.total > 1 && !trailing)
