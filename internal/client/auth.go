@@ -8,7 +8,7 @@ import (
 	"syscall"
 
 	"github.com/prsync/prsync/internal/exitcode"
-	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto"
 )
 
@@ -23,10 +23,10 @@ func (h *handshake) authenticate(challenge string) error {
 			"Failed to negotiate a daemon auth checksum choice.\nServer list: %s\nClient list: %s",
 			strings.Join(h.theirs.Digests, " "), strings.Join(rsyncproto.AuthDigests(), " "))
 	}
-	if debug(h.o, options.DebugNstr, 2) {
+	if debug(h.o, report.DebugNstr, 2) {
 		h.env.trace("Server daemon auth checksum list (on client): " + strings.Join(h.theirs.Digests, " "))
 	}
-	if debug(h.o, options.DebugNstr, 1) {
+	if debug(h.o, report.DebugNstr, 1) {
 		h.env.trace("Client negotiated daemon auth checksum: " + digest.Name())
 	}
 	password, err := h.password()

@@ -153,4 +153,6 @@ func canceled(ctx context.Context) error {
 }
 
 // debug reports whether --debug asks for a flag at a level.
-func debug(o *options.Options, flag int, level uint8) bool { return o.Debug[flag] >= level }
+func debug(o *options.Options, flag report.DebugFlag, level uint8) bool {
+	return o.Debug[flag] >= level
+}

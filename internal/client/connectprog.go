@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/exitcode"
-	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // pairTimeout bounds the wait for our own connection on the loopback.
@@ -52,7 +52,7 @@ func (d *dialer) runProgram(ctx context.Context, command string) (*Conn, error) 
 		return nil, failed(exitcode.SocketIO, d.amSender, dialError(err), "socketpair_tcp failed")
 	}
 	defer theirs.Close()
-	if debug(d.o, options.DebugCmd, 1) {
+	if debug(d.o, report.DebugCmd, 1) {
 		d.env.trace("Running socket program: \"" + command + "\"")
 	}
 	end, err := theirs.File()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // dialer opens the socket to a daemon.
@@ -32,7 +33,7 @@ func (d *dialer) open(ctx context.Context, host string, port int) (*Conn, error)
 			return nil, err
 		}
 	}
-	if debug(d.o, options.DebugConnect, 1) {
+	if debug(d.o, report.DebugConnect, 1) {
 		d.env.trace(connectTrace(host, port, prog != ""))
 	}
 	if prog != "" {
@@ -46,7 +47,7 @@ func (d *dialer) open(ctx context.Context, host string, port int) (*Conn, error)
 			return nil, err
 		}
 		target = via.endpoint
-		if debug(d.o, options.DebugConnect, 1) {
+		if debug(d.o, report.DebugConnect, 1) {
 			d.env.trace(fmt.Sprintf("connection via http proxy %s port %s", target.host, target.port))
 		}
 	}
@@ -108,7 +109,7 @@ func (d *dialer) dial(ctx context.Context, to endpoint, via *proxy) (net.Conn, e
 				continue
 			}
 		}
-		if debug(d.o, options.DebugConnect, 2) {
+		if debug(d.o, report.DebugConnect, 2) {
 			d.env.trace(fmt.Sprintf("Connected to %s (%s)", to.host, addr))
 		}
 		return c, nil

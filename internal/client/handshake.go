@@ -12,6 +12,7 @@ import (
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto"
 )
 
@@ -117,7 +118,7 @@ func (h *handshake) timedOut() error {
 func (h *handshake) greet() error {
 	ours := rsyncproto.Greeting{Protocol: h.o.Protocol, Digests: rsyncproto.AuthDigests()}
 	h.write(ours.String() + "\n")
-	if debug(h.o, options.DebugNstr, 2) {
+	if debug(h.o, report.DebugNstr, 2) {
 		h.env.trace("Client daemon auth checksum list (on client): " + strings.Join(ours.Digests, " "))
 	}
 	line, err := h.line(rsyncproto.MaxDaemonLine, "did not see server greeting")
@@ -202,7 +203,7 @@ func (h *handshake) request() options.PeerArgs {
 	} else {
 		args.Exposed = append(args.Exposed, paths...)
 	}
-	if debug(h.o, options.DebugCmd, 1) {
+	if debug(h.o, report.DebugCmd, 1) {
 		h.env.trace(traceArgs("sending daemon args:", args.Exposed))
 	}
 	return args

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // RemoteShell starts a server behind the remote shell of -e, RSYNC_RSH or ssh:
@@ -137,7 +138,7 @@ func splitCommand(s string) ([]string, error) {
 // as --blocking-io asks for: no program minds, and a pipe that does not block
 // confuses some.
 func startShell(ctx context.Context, o *options.Options, words []string, amSender bool, env *Env, setenv ...string) (*Conn, error) {
-	if debug(o, options.DebugCmd, 1) {
+	if debug(o, report.DebugCmd, 1) {
 		env.trace(traceArgs("opening connection using:", words))
 	}
 	if err := canceled(ctx); err != nil {
@@ -178,7 +179,7 @@ func environ(cmd *exec.Cmd, env *Env) []string {
 // an empty one is ".", and an empty string ends the list. (rsync 3.5.0
 // rsync.c:send_protected_args)
 func sendSecluded(w io.Writer, o *options.Options, args []string, env *Env) error {
-	if debug(o, options.DebugCmd, 1) {
+	if debug(o, report.DebugCmd, 1) {
 		env.trace(traceArgs("protected args:", args))
 	}
 	var b strings.Builder

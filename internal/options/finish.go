@@ -1,6 +1,10 @@
 package options
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/prsync/prsync/internal/report"
+)
 
 // finish works out implications and conflicts, in the order in which rsync
 // 3.5.0 options.c:parse_arguments does, because the first conflict names the
@@ -333,17 +337,17 @@ func (p *parser) finishOutput() error {
 		o.LogBeforeTransfer = !o.Server
 	}
 	if o.Progress && !o.Server {
-		if !o.LogBeforeTransfer && p.info.level[InfoName] == 0 {
+		if !o.LogBeforeTransfer && p.info.level[report.InfoName] == 0 {
 			p.info.imply("NAME")
 		}
 		p.info.imply("FLIST2,PROGRESS")
 	}
-	if p.info.level[InfoName] > 0 && !o.OutFormatSet {
+	if p.info.level[report.InfoName] > 0 && !o.OutFormatSet {
 		o.OutFormat, o.OutFormatSet = "%n%L", true
 		o.LogBeforeTransfer = !o.Server
 	}
 	o.OutHasOp = o.OutItemize > 0 || formatHas(o.OutFormat, "o")
-	o.Info, o.Debug = InfoLevels(p.info.level), DebugLevels(p.debug.level)
+	o.Info, o.Debug = report.InfoLevels(p.info.level), report.DebugLevels(p.debug.level)
 	o.told.info = p.info
 	switch {
 	case o.LogFile == "":

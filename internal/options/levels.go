@@ -7,61 +7,8 @@ import (
 	"strings"
 
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/report"
 )
-
-// The flags of --info. Index an InfoLevels with them.
-const (
-	InfoBackup = iota
-	InfoCopy
-	InfoDel
-	InfoFlist
-	InfoMisc
-	InfoMount
-	InfoName
-	InfoNonreg
-	InfoProgress
-	InfoRemove
-	InfoSkip
-	InfoStats
-	InfoSwarm // ours; never sent to a server
-	InfoSymsafe
-	infoCount
-)
-
-// The flags of --debug. Index a DebugLevels with them.
-const (
-	DebugACL = iota
-	DebugBackup
-	DebugBind
-	DebugChdir
-	DebugConnect
-	DebugCmd
-	DebugDel
-	DebugDeltasum
-	DebugDup
-	DebugExit
-	DebugFilter
-	DebugFlist
-	DebugFuzzy
-	DebugGenr
-	DebugHash
-	DebugHlink
-	DebugIconv
-	DebugIO
-	DebugNstr
-	DebugOwn
-	DebugProto
-	DebugRecv
-	DebugSend
-	DebugTime
-	debugCount
-)
-
-// InfoLevels holds the level of each --info flag, 0 to 4.
-type InfoLevels [infoCount]uint8
-
-// DebugLevels holds the level of each --debug flag, 0 to 4.
-type DebugLevels [debugCount]uint8
 
 const maxLevel = 4
 
@@ -91,50 +38,50 @@ func flagNames(words []flagWord) []string {
 	return out
 }
 
-// The words of both options, in the order of the constants, with where they
+// The words of both options, by the flags of package report, with where they
 // matter as rsync 3.5.0 options.c:info_words and debug_words have it.
-var infoWords = [infoCount]flagWord{
-	InfoBackup:   {"BACKUP", whereReceiver, "files that were backed up"},
-	InfoCopy:     {"COPY", whereReceiver, "files copied from within the receiving side"},
-	InfoDel:      {"DEL", whereReceiver, "deletions on the receiving side"},
-	InfoFlist:    {"FLIST", whereClient, "sending and receiving of the file list (levels 1-2)"},
-	InfoMisc:     {"MISC", whereBoth, "whatever has no word of its own (levels 1-2)"},
-	InfoMount:    {"MOUNT", whereBoth, "mount points found or left out"},
-	InfoName:     {"NAME", whereBoth, "1) names of what is updated, 2) of what is unchanged too"},
-	InfoNonreg:   {"NONREG", whereReceiver, "non-regular files left out (on by default, 0 silences)"},
-	InfoProgress: {"PROGRESS", whereClient, "1) progress of each file or 2) of the whole transfer"},
-	InfoRemove:   {"REMOVE", whereSender, "files removed on the sending side"},
-	InfoSkip:     {"SKIP", whereReceiver, "files left out because of an option (levels 1-2)"},
-	InfoStats:    {"STATS", whereEnds, "statistics at the end (levels 1-3)"},
-	InfoSwarm:    {"SWARM", whereClient, "what the swarm does (levels 1-2)"},
-	InfoSymsafe:  {"SYMSAFE", whereBoth, "symlinks that are unsafe"},
+var infoWords = [...]flagWord{
+	report.InfoBackup:   {"BACKUP", whereReceiver, "files that were backed up"},
+	report.InfoCopy:     {"COPY", whereReceiver, "files copied from within the receiving side"},
+	report.InfoDel:      {"DEL", whereReceiver, "deletions on the receiving side"},
+	report.InfoFlist:    {"FLIST", whereClient, "sending and receiving of the file list (levels 1-2)"},
+	report.InfoMisc:     {"MISC", whereBoth, "whatever has no word of its own (levels 1-2)"},
+	report.InfoMount:    {"MOUNT", whereBoth, "mount points found or left out"},
+	report.InfoName:     {"NAME", whereBoth, "1) names of what is updated, 2) of what is unchanged too"},
+	report.InfoNonreg:   {"NONREG", whereReceiver, "non-regular files left out (on by default, 0 silences)"},
+	report.InfoProgress: {"PROGRESS", whereClient, "1) progress of each file or 2) of the whole transfer"},
+	report.InfoRemove:   {"REMOVE", whereSender, "files removed on the sending side"},
+	report.InfoSkip:     {"SKIP", whereReceiver, "files left out because of an option (levels 1-2)"},
+	report.InfoStats:    {"STATS", whereEnds, "statistics at the end (levels 1-3)"},
+	report.InfoSwarm:    {"SWARM", whereClient, "what the swarm does (levels 1-2)"},
+	report.InfoSymsafe:  {"SYMSAFE", whereBoth, "symlinks that are unsafe"},
 }
 
-var debugWords = [debugCount]flagWord{
-	DebugACL:      {"ACL", whereBoth, "details of ACLs"},
-	DebugBackup:   {"BACKUP", whereReceiver, "making of backups (levels 1-2)"},
-	DebugBind:     {"BIND", whereClient, "binding of sockets"},
-	DebugChdir:    {"CHDIR", whereEnds, "changes of the current directory"},
-	DebugConnect:  {"CONNECT", whereClient, "connecting (levels 1-2)"},
-	DebugCmd:      {"CMD", whereClient, "commands and options that are sent (levels 1-2)"},
-	DebugDel:      {"DEL", whereReceiver, "deleting (levels 1-3)"},
-	DebugDeltasum: {"DELTASUM", whereBoth, "checksums and matches of the delta transfer (levels 1-4)"},
-	DebugDup:      {"DUP", whereReceiver, "removal of duplicate names"},
-	DebugExit:     {"EXIT", whereEnds, "how processes end (levels 1-3)"},
-	DebugFilter:   {"FILTER", whereBoth, "what the filter rules do (levels 1-3)"},
-	DebugFlist:    {"FLIST", whereBoth, "work on the file list (levels 1-4)"},
-	DebugFuzzy:    {"FUZZY", whereReceiver, "scores of similar names (levels 1-2)"},
-	DebugGenr:     {"GENR", whereReceiver, "the generator"},
-	DebugHash:     {"HASH", whereBoth, "hash tables"},
-	DebugHlink:    {"HLINK", whereBoth, "hard links (levels 1-3)"},
-	DebugIconv:    {"ICONV", whereEnds, "character set conversion (levels 1-2)"},
-	DebugIO:       {"IO", whereEnds, "input and output (levels 1-4)"},
-	DebugNstr:     {"NSTR", whereEnds, "negotiation strings"},
-	DebugOwn:      {"OWN", whereReceiver, "changes of owner and group (levels 1-2)"},
-	DebugProto:    {"PROTO", whereEnds, "the protocol"},
-	DebugRecv:     {"RECV", whereReceiver, "the receiver"},
-	DebugSend:     {"SEND", whereSender, "the sender"},
-	DebugTime:     {"TIME", whereReceiver, "setting of times (levels 1-2)"},
+var debugWords = [...]flagWord{
+	report.DebugACL:      {"ACL", whereBoth, "details of ACLs"},
+	report.DebugBackup:   {"BACKUP", whereReceiver, "making of backups (levels 1-2)"},
+	report.DebugBind:     {"BIND", whereClient, "binding of sockets"},
+	report.DebugChdir:    {"CHDIR", whereEnds, "changes of the current directory"},
+	report.DebugConnect:  {"CONNECT", whereClient, "connecting (levels 1-2)"},
+	report.DebugCmd:      {"CMD", whereClient, "commands and options that are sent (levels 1-2)"},
+	report.DebugDel:      {"DEL", whereReceiver, "deleting (levels 1-3)"},
+	report.DebugDeltasum: {"DELTASUM", whereBoth, "checksums and matches of the delta transfer (levels 1-4)"},
+	report.DebugDup:      {"DUP", whereReceiver, "removal of duplicate names"},
+	report.DebugExit:     {"EXIT", whereEnds, "how processes end (levels 1-3)"},
+	report.DebugFilter:   {"FILTER", whereBoth, "what the filter rules do (levels 1-3)"},
+	report.DebugFlist:    {"FLIST", whereBoth, "work on the file list (levels 1-4)"},
+	report.DebugFuzzy:    {"FUZZY", whereReceiver, "scores of similar names (levels 1-2)"},
+	report.DebugGenr:     {"GENR", whereReceiver, "the generator"},
+	report.DebugHash:     {"HASH", whereBoth, "hash tables"},
+	report.DebugHlink:    {"HLINK", whereBoth, "hard links (levels 1-3)"},
+	report.DebugIconv:    {"ICONV", whereEnds, "character set conversion (levels 1-2)"},
+	report.DebugIO:       {"IO", whereEnds, "input and output (levels 1-4)"},
+	report.DebugNstr:     {"NSTR", whereEnds, "negotiation strings"},
+	report.DebugOwn:      {"OWN", whereReceiver, "changes of owner and group (levels 1-2)"},
+	report.DebugProto:    {"PROTO", whereEnds, "the protocol"},
+	report.DebugRecv:     {"RECV", whereReceiver, "the receiver"},
+	report.DebugSend:     {"SEND", whereSender, "the sender"},
+	report.DebugTime:     {"TIME", whereReceiver, "setting of times (levels 1-2)"},
 }
 
 // What each level of --verbose adds (rsync(1), --verbose; options.c:
@@ -280,28 +227,28 @@ func levelled(name string, level uint8) string {
 }
 
 // defaultInfo is the levels without any option.
-func defaultInfo() InfoLevels {
+func defaultInfo() report.InfoLevels {
 	f := newInfoSet()
 	f.implyVerbosity(infoVerbosity, 0)
-	return InfoLevels(f.level)
+	return report.InfoLevels(f.level)
 }
 
 // ParseInfoFlags returns the levels of a list as --info takes it, over the
 // given ones.
-func ParseInfoFlags(list string, base InfoLevels) (InfoLevels, error) {
+func ParseInfoFlags(list string, base report.InfoLevels) (report.InfoLevels, error) {
 	f := newInfoSet()
 	copy(f.level, base[:])
 	err := f.add(list, true, false)
-	return InfoLevels(f.level), err
+	return report.InfoLevels(f.level), err
 }
 
 // ParseDebugFlags returns the levels of a list as --debug takes it, over the
 // given ones.
-func ParseDebugFlags(list string, base DebugLevels) (DebugLevels, error) {
+func ParseDebugFlags(list string, base report.DebugLevels) (report.DebugLevels, error) {
 	f := newDebugSet()
 	copy(f.level, base[:])
 	err := f.add(list, true, false)
-	return DebugLevels(f.level), err
+	return report.DebugLevels(f.level), err
 }
 
 // LimitVerbosity lowers every level of --info and --debug to what that many

@@ -19,7 +19,11 @@
 // one.
 package options
 
-import "time"
+import (
+	"time"
+
+	"github.com/prsync/prsync/internal/report"
+)
 
 // Protocol versions that the --protocol option may name.
 const (
@@ -357,8 +361,8 @@ type Options struct {
 	// Printing.
 	Verbose        int
 	Quiet          int
-	Info           InfoLevels
-	Debug          DebugLevels
+	Info           report.InfoLevels
+	Debug          report.DebugLevels
 	Stderr         StderrMode
 	Motd           bool
 	Stats          bool

@@ -1,7 +1,7 @@
 package report
 
 // InfoFlag is a kind of information that --info turns up or down. The order is
-// that of package options, whose levels convert to ours.
+// that in which package options lists the words.
 type InfoFlag int
 
 // The kinds of information.
@@ -18,7 +18,7 @@ const (
 	InfoRemove
 	InfoSkip
 	InfoStats
-	InfoSwarm
+	InfoSwarm // ours; never sent to a server
 	InfoSymsafe
 	infoCount
 )
@@ -55,8 +55,8 @@ const (
 	debugCount
 )
 
-// InfoLevels holds the level of each InfoFlag.
+// InfoLevels holds the level of each InfoFlag, 0 to 4.
 type InfoLevels [infoCount]uint8
 
-// DebugLevels holds the level of each DebugFlag.
+// DebugLevels holds the level of each DebugFlag, 0 to 4.
 type DebugLevels [debugCount]uint8

@@ -155,7 +155,7 @@ func TestBatchFlags(t *testing.T) {
 	o.Links = true
 	o.HardLinks = 2
 	var out bytes.Buffer
-	log := report.New(report.Config{Out: &out, Err: io.Discard, Info: report.InfoLevels(o.Info)})
+	log := report.New(report.Config{Out: &out, Err: io.Discard, Info: o.Info})
 	if err := b.adopt(o, 32, log); err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func (s *side) newLog() *report.Log {
 	o, p := s.o, s.p
 	cfg := report.Config{
 		Server: p.Server, Daemon: p.Module != nil, Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0,
-		EightBit: o.EightBit, Info: report.InfoLevels(o.Info), Debug: report.DebugLevels(o.Debug),
+		EightBit: o.EightBit, Info: o.Info, Debug: o.Debug,
 		Charset: report.LocaleCharset(p.Env.Getenv), Out: p.Env.Out, Err: p.Env.Err,
 	}
 	if m := p.Module; m != nil && !m.RemoteShell {
@@ -215,7 +215,7 @@ func (s *side) filters(c *transfer.Config) error {
 		Protocol: o.Protocol, Open: s.openFilter, Daemon: c.DaemonFilters,
 		Warn:       func(format string, a ...any) { s.log.Printf(report.Error, format+"\n", a...) },
 		Debug:      func(format string, a ...any) { s.log.Printf(report.Info, format+"\n", a...) },
-		DebugLevel: int(o.Debug[options.DebugFilter]),
+		DebugLevel: int(o.Debug[report.DebugFilter]),
 		CVSIgnore:  p.Env.Getenv("CVSIGNORE"),
 	}
 	if p.Env.Home != "" && p.Module == nil {
