@@ -7,7 +7,7 @@ var outputOptions = []*option{
 		spec: "--verbose, -v", off: "no-verbose no-v",
 		help:  "say more; repeat for still more",
 		count: func(o *Options) *int { return &o.Verbose },
-		man: "Say more of what is going on. Once names the files as they are transferred and sums up at the end; " +
+		man: "Once names the files as they are transferred and sums up at the end; " +
 			"each repetition raises the levels of --info and --debug as --info=help and --debug=help list them.",
 	},
 	{
@@ -35,7 +35,7 @@ var outputOptions = []*option{
 		values: []string{"errors", "all", "client"},
 		help:   "where messages go: errors, all or client (default: errors)",
 		on:     (*parser).setStderr,
-		man: "Where each side writes its messages. errors (e): each side writes errors to its own standard error; " +
+		man: "errors (e): each side writes errors to its own standard error; " +
 			"all (a): each side writes every message there; client (c): the other side sends all messages to the " +
 			"client, which writes errors to standard error.",
 	},
@@ -69,7 +69,7 @@ var outputOptions = []*option{
 		spec: "--archive, -a",
 		help: "archive mode, the same as -rlptgoD (without -A, -X, -U, -N, -H)",
 		on:   (*parser).setArchive,
-		man: "Recurse and keep nearly everything: the same as -rlptgoD. ACLs (-A), extended attributes (-X), access " +
+		man: "ACLs (-A), extended attributes (-X), access " +
 			"and create times (-U, -N) and hard links (-H) have to be asked for.",
 	},
 	{
@@ -83,7 +83,7 @@ var outputOptions = []*option{
 		help: "descend into directories",
 		on:   to(func(p *parser) *int { return &p.recurse }, recurseAsked),
 		undo: to(func(p *parser) *int { return &p.recurse }, recurseNo),
-		man: "Copy directories with all they contain. With protocol 30 and newer the file list is built piece by " +
+		man: "With protocol 30 and newer the file list is built piece by " +
 			"piece while the transfer is running, unless an option needs all of it: --delete-before, --delete-after, " +
 			"--prune-empty-dirs, --delay-updates.",
 	},
@@ -123,13 +123,13 @@ var outputOptions = []*option{
 		spec: "--backup-dir=DIR",
 		help: "put backups below DIR",
 		text: func(o *Options) *string { return &o.BackupDir },
-		man:  "Implies --backup and stores the backups in a hierarchy of their own; a relative DIR is below the destination.",
+		man:  "Implies --backup; a relative DIR is below the destination.",
 	},
 	{
 		spec: "--suffix=SUFFIX",
 		help: "suffix of backups (~, or none with --backup-dir)",
 		text: func(o *Options) *string { return &o.Suffix },
-		man:  "What is appended to the name of a backup. It may not contain a slash, nor be empty without --backup-dir.",
+		man:  "It may not contain a slash, nor be empty without --backup-dir.",
 	},
 	{
 		spec: "--update, -u",
@@ -142,7 +142,7 @@ var outputOptions = []*option{
 		spec: "--inplace", off: "no-inplace",
 		help: "write into destination files directly",
 		flag: func(o *Options) *bool { return &o.Inplace },
-		man: "Writes new data into the destination file itself instead of a temporary file that is renamed. Saves space " +
+		man: "There is no temporary file that is renamed. Saves space " +
 			"and keeps hard links, but a reader sees a mixture while it lasts, and an interrupted transfer leaves it. " +
 			"Conflicts with --partial-dir and --delay-updates.",
 	},
@@ -181,7 +181,7 @@ var outputOptions = []*option{
 		spec: "--mkpath", off: "no-mkpath",
 		help: "create missing directories on the way to the destination",
 		flag: func(o *Options) *bool { return &o.Mkpath },
-		man:  "Creates every missing directory of the destination path, not only its last one.",
+		man:  "Every one of the path, not only the last.",
 	},
 }
 

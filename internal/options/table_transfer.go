@@ -359,7 +359,7 @@ var transferOptions = []*option{
 		spec: "--filter=RULE, -f",
 		help: "add a filter RULE",
 		on:   addRule(FilterRule),
-		man:  "Rules are tried in the order of the command line, and the first that matches decides; see FILTER RULES in rsync(1).",
+		man:  "Rules are tried in the order of the command line, and the first that matches decides; see FILTER RULES.",
 	},
 	{
 		spec: "-F",
