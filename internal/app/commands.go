@@ -48,7 +48,7 @@ func (p *program) hostCommand() error {
 			return p.fail(exitcode.New(exitcode.IPC, "prsync %s: %s: %w", p.argv[1], file, err))
 		}
 	}
-	return p.fail(exitcode.New(exitcode.IPC, "prsync %s: this command is in the program %s, which is neither at %s; install it beside prsync",
+	return p.fail(exitcode.New(exitcode.IPC, "prsync %s: this command is in the program %s, which is neither at %s; install it beside prsync (go build ./cmd/... makes all of prsync)",
 		p.argv[1], hostProgram, strings.Join(tried, " nor at ")))
 }
 

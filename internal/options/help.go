@@ -19,8 +19,15 @@ Usage: %[1]s [OPTION]... SRC [SRC]... DEST
   or   %[1]s [OPTION]... rsync://[USER@]HOST[:PORT]/SRC [DEST]
 HOST: is reached by a remote shell; HOST:: and rsync:// are rsync daemons, where
 SRC or DEST starts with the name of a module.
+`
 
-Options
+const commandsText = `
+Commands of a mirror network ("prsync COMMAND --help" says more)
+serve                    run the central host: rsync daemon, tracker, redirects
+volunteer                run an edge host that seeds and serves customers
+status                   show what a central host knows
+publish                  tell the central host that an update is complete
+completion               print the completions of a shell
 `
 
 // Help writes the answer to --help: version, usage and a line for every option.
@@ -28,6 +35,10 @@ func Help(w io.Writer, info BuildInfo) error {
 	var b strings.Builder
 	writeVersion(&b, info)
 	fmt.Fprintf(&b, usageText, info.program())
+	if info.program() != "rsync" {
+		b.WriteString(commandsText)
+	}
+	b.WriteString("\nOptions\n")
 	for _, section := range [][]*option{outputOptions, fileOptions, attributeOptions, transferOptions, connectionOptions} {
 		writeHelpLines(&b, section)
 	}
@@ -50,10 +61,18 @@ func DaemonHelp(w io.Writer, info BuildInfo) error {
 	return err
 }
 
+// writeHelpLines writes a table of two columns, as wide as rsync's where that
+// is wide enough.
 func writeHelpLines(b *strings.Builder, section []*option) {
+	width := 24
 	for _, o := range section {
 		for _, l := range o.helpLines() {
-			fmt.Fprintf(b, "%-24s %s\n", l.left, l.right)
+			width = max(width, len(l.left))
+		}
+	}
+	for _, o := range section {
+		for _, l := range o.helpLines() {
+			fmt.Fprintf(b, "%-*s %s\n", width, l.left, l.right)
 		}
 	}
 }

@@ -178,7 +178,7 @@ func TestRowCount(t *testing.T) {
 
 func TestHelpTexts(t *testing.T) {
 	help := text(t, func(w io.Writer) error { return Help(w, testBuild) })
-	for _, want := range []string{"protocol version 32\n", "\nUsage: prsync ", "--swarm-tracker=URL", "--daemon --help"} {
+	for _, want := range []string{"protocol version 32\n", "\nUsage: prsync ", "--swarm-tracker=URL", "--daemon --help", "\nvolunteer "} {
 		if !strings.Contains(help, want) {
 			t.Errorf("--help lacks %q", want)
 		}
