@@ -223,6 +223,8 @@ func (h *handshake) send(args options.PeerArgs) error {
 		return nil
 	case h.ctx.Err() != nil:
 		return canceled(h.ctx)
+	case isGone(err):
+		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return h.timedOut()
 	}

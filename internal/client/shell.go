@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/options"
@@ -29,12 +31,20 @@ func RemoteShell(ctx context.Context, o *options.Options, host string, paths []s
 		return nil, err
 	}
 	if o.SecludedArgs {
-		if err := sendSecluded(c.Out, o, secluded, &env); err != nil {
+		if err := sendSecluded(c.Out, o, secluded, &env); err != nil && !isGone(err) {
 			c.Close()
 			return nil, failed(exitcode.StreamIO, amSender, err, "cannot send the arguments")
 		}
 	}
 	return c, nil
+}
+
+// isGone reports whether a write failed because nobody reads any more. What the
+// other side has said before, or that it closed the connection, is the better
+// message, which the next read meets: rsync prints one or the other as the two
+// processes happen to run.
+func isGone(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // serverCommand returns the words of the command, and the arguments to be sent

@@ -253,3 +253,26 @@ func TestConvertedArguments(t *testing.T) {
 		t.Errorf("%q %v, want %q", b.String(), err, want)
 	}
 }
+
+// TestArgumentsNobodyReads sends more arguments than a pipe holds to a remote
+// shell that reads none: what it says is for the caller to read.
+func TestArgumentsNobodyReads(t *testing.T) {
+	script := tempFile(t, "#!/bin/sh\nexec <&-\necho no such account\nexit 3\n", 0o755)
+	o, _ := parse(t, "-s", "-e", script, "h:a", "d")
+	paths := make([]string, 100)
+	for i := range paths {
+		paths[i] = strings.Repeat("p", 3000)
+	}
+	c, err := RemoteShell(context.Background(), o, "h", paths, false, Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	said, err := io.ReadAll(c.In)
+	if string(said) != "no such account\n" || err != nil {
+		t.Errorf("read %q, %v", said, err)
+	}
+	if status, err := c.Wait(); status != 3 || err != nil {
+		t.Errorf("ended with %d, %v", status, err)
+	}
+}

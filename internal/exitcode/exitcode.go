@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code is a process exit status as rsync(1) defines them.
@@ -107,6 +108,21 @@ func New(code Code, format string, args ...any) *Error {
 
 // Silent returns an Error whose message was printed already.
 func Silent(code Code) *Error { return &Error{Code: code} }
+
+// Lines is a message of several lines, each of which is printed, and made
+// printable, by itself.
+type Lines []string
+
+func (l Lines) Error() string { return strings.Join(l, "\n") }
+
+// Messages returns the lines to be printed for an error: one unless it has Lines.
+func Messages(err error) []string {
+	var l Lines
+	if errors.As(err, &l) {
+		return l
+	}
+	return []string{err.Error()}
+}
 
 // Of maps any error to the code that the process exits with: nil is OK, an
 // Error (wrapped at any depth) its own code, a cancelled context Signal, a

@@ -139,7 +139,8 @@ func Negotiate(r *wire.Reader, w *wire.Writer, l Local) (*Setup, error) {
 	}
 	switch {
 	case s.Remote < MinVersion || s.Remote > MaxVersion:
-		return nil, exitcode.New(exitcode.Protocol, "protocol version mismatch -- is your shell clean?\n(see the rsync manpage for an explanation)")
+		return nil, &exitcode.Error{Code: exitcode.Protocol, Err: exitcode.Lines{
+			"protocol version mismatch -- is your shell clean?", "(see the rsync manpage for an explanation)"}}
 	case s.Protocol < MinVersion:
 		return nil, exitcode.New(exitcode.Protocol, "--protocol must be at least %d on the %s.", MinVersion, side)
 	case s.Protocol < OurMin:
@@ -198,7 +199,10 @@ func Negotiate(r *wire.Reader, w *wire.Writer, l Local) (*Setup, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	return s, w.Err()
+	if l.Server {
+		return s, w.Err()
+	}
+	return s, nil // why a server does not read, it says in the stream
 }
 
 // subProtocol lowers our version when the client is a pre-release of it
@@ -322,8 +326,11 @@ func (s *Setup) strings(r *wire.Reader, w *wire.Writer, l Local) error {
 			}
 			us, them = them, us
 		}
-		return "", exitcode.New(exitcode.Unsupported, "Failed to negotiate a %s choice.\n%s list: %s\n%s list: %s",
-			what, them, theirs, us, strings.Join(ours, " "))
+		return "", &exitcode.Error{Code: exitcode.Unsupported, Err: exitcode.Lines{
+			fmt.Sprintf("Failed to negotiate a %s choice.", what),
+			fmt.Sprintf("%s list: %s", them, theirs),
+			fmt.Sprintf("%s list: %s", us, strings.Join(ours, " ")),
+		}}
 	}
 	s.XferSum, s.FileSum = checksum.Default(s.Protocol), checksum.Default(s.Protocol)
 	if askSum {

@@ -67,7 +67,9 @@ func (s *side) finish(err error) error {
 	if code != exitcode.OK {
 		var e *exitcode.Error
 		if !errors.As(err, &e) || e.Err != nil {
-			s.log.Printf(report.Error, "%s\n", err)
+			for _, text := range exitcode.Messages(err) {
+				s.log.Printf(report.Error, "%s\n", text)
+			}
 		}
 		if code == exitcode.StreamIO && s.p.Lost != nil {
 			// The remote shell's own status says more than a lost connection. A
@@ -124,6 +126,11 @@ func tellsExit(code exitcode.Code) bool {
 // breakOff ends the connection because of the generator's error, while the
 // receiver still reads. A server leaves it to the client to close it.
 func (s *side) breakOff(err error) {
+	if s.w.Err() != nil && s.p.Close != nil && !s.p.local {
+		// The other side has gone: the receiver reads what it said before.
+		s.closing = time.AfterFunc(lingerTime, s.p.Close)
+		return
+	}
 	err = s.tellPeer(s.reason(err))
 	s.mu.Lock()
 	if s.abortErr == nil {
@@ -166,12 +173,12 @@ func (s *side) lingers(err error) time.Duration {
 // linger reads on until the client has closed the connection or answered with
 // its own end. rsync 3.5.0 io.c:noop_io_until_death.
 func (s *side) linger(err error) {
+	if s.closing != nil {
+		s.closing.Stop()
+	}
 	limit := s.lingers(err)
 	if limit == 0 || s.p.Close == nil {
 		return
-	}
-	if s.closing != nil {
-		s.closing.Stop()
 	}
 	var answer *exitcode.Error
 	switch err := s.r.Err(); {
@@ -236,7 +243,9 @@ func (s *side) serverError(err error, code exitcode.Code) {
 	}
 	var e *exitcode.Error
 	if !errors.As(err, &e) || e.Err != nil {
-		say(err.Error())
+		for _, text := range exitcode.Messages(err) {
+			say(text)
+		}
 	}
 	say(ExitLine(code, s.role(err)))
 }
@@ -244,7 +253,7 @@ func (s *side) serverError(err error, code exitcode.Code) {
 // lostWrites reads, after a write has failed, what the other side has said
 // before it went. rsync 3.5.0 io.c:drain_multiplex_messages.
 func (s *side) lostWrites(err error) error {
-	if !s.p.Sender || s.w.Err() == nil || s.r.Err() != nil {
+	if s.w.Err() == nil || s.r.Err() != nil {
 		return err
 	}
 	if s.p.Close != nil {

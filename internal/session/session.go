@@ -324,7 +324,11 @@ func (s *side) streamError(err error) error {
 		return exitcode.Silent(exitcode.Signal)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
 		s.lost = true
-		return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (%d bytes received so far) [%s]", s.r.Total(), s.who())
+		var read int64 // rsync counts from the end of the negotiation on
+		if s.setup != nil {
+			read = s.r.Total()
+		}
+		return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (%d bytes received so far) [%s]", read, s.who())
 	case errors.Is(err, wire.ErrMuxTag):
 		return exitcode.New(exitcode.StreamIO, "%w [%s]", err, s.who())
 	}

@@ -934,8 +934,8 @@ func (r *Receiving) Run() error {
 		}
 	}
 	verr := <-ended
-	if err == nil {
-		err = verr
+	if verr != nil && (err == nil || r.c.W.Err() != nil) {
+		err = verr // what the other side said before it went, or that it went
 	}
 	g.endSwarm(err)
 	return err
