@@ -36,6 +36,7 @@ type swarmClient struct {
 	bases  []string // of a tracker: the module's directories that are transferred
 	engine *p2p.Client
 	local  *localContents
+	alone  direct
 }
 
 func (p *program) newSwarmClient(ctx context.Context, o *options.Options, plan *client.Plan) *swarmClient {
@@ -63,6 +64,9 @@ func (s *swarmClient) open(offer *content.Offer) (*transfer.SwarmConfig, error) 
 	}
 	s.local = openLocalContents(s.p.stateDirs(""))
 	cfg := &transfer.SwarmConfig{Open: s.start, Signature: s.signature, Held: s.local.held, Learn: s.local.learn}
+	if s.o.Swarm.Linger == 0 {
+		cfg.Direct = s.direct
+	}
 	if lookup {
 		cfg.Lookup = s.lookup
 	}
@@ -229,6 +233,7 @@ func (s *swarmClient) close() {
 	if s.engine != nil {
 		s.engine.Close()
 	}
+	s.alone.close()
 	s.local.close()
 	s.http.CloseIdleConnections()
 }

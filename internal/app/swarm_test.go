@@ -143,17 +143,24 @@ func (s *site) publish() {
 // pulled is what one client did.
 type pulled struct {
 	peers, host, here int64
-	fell              int
+	fell, left        int
 	received          int64 // over the connection
 	out               string
 }
 
 var (
-	swarmLine    = regexp.MustCompile(`swarm: \d+ files, ([\d,]+) bytes from peers, ([\d,]+) from the host, ([\d,]+) found here; (\d+) fell back`)
+	swarmLine    = regexp.MustCompile(`swarm: \d+ files, ([\d,]+) bytes from peers, ([\d,]+) from the host, ([\d,]+) found here; (\d+) fell back, (\d+) left to the sender`)
 	receivedLine = regexp.MustCompile(`received ([\d,]+) bytes`)
 )
 
-func (s *site) pull(to string, args ...string) (p pulled) {
+// pull synchronizes by the swarm, even where a client alone would do without:
+// one that lingers wants to seed.
+func (s *site) pull(to string, args ...string) pulled {
+	return s.auto(to, append([]string{"--swarm-linger=1ms"}, args...)...)
+}
+
+// auto synchronizes as the client sees fit.
+func (s *site) auto(to string, args ...string) (p pulled) {
 	args = append([]string{"-a", "--delete", "--info=swarm1,stats1"}, append(args, s.url, s.path(to)+"/")...)
 	out, err := s.command(args...).CombinedOutput()
 	p.out = string(out)
@@ -166,7 +173,7 @@ func (s *site) pull(to string, args ...string) (p pulled) {
 		return n
 	}
 	if m := swarmLine.FindStringSubmatch(p.out); m != nil {
-		p.peers, p.host, p.here, p.fell = num(m[1]), num(m[2]), num(m[3]), int(num(m[4]))
+		p.peers, p.host, p.here, p.fell, p.left = num(m[1]), num(m[2]), num(m[3]), int(num(m[4])), int(num(m[5]))
 	}
 	if m := receivedLine.FindStringSubmatch(p.out); m != nil {
 		p.received = num(m[1])
@@ -312,7 +319,7 @@ func TestSwarmRequireFails(t *testing.T) {
 	if code := c.ProcessState.ExitCode(); code != 10 || !strings.Contains(string(out), "prsync-engine is installed neither") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	c = s.command("-a", s.url, s.path("c"))
+	c = s.command("-a", "--swarm-linger=1ms", s.url, s.path("c"))
 	c.Env = append(c.Env, "PATH=/nonexistent")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("without --swarm=require: %v\n%s", err, out)

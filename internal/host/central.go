@@ -35,6 +35,7 @@ type central struct {
 	secrets *tracker.Secrets
 	gate    *gatekeeper
 	packs   *packCache
+	store   store.Store
 	tracker *tracker.Tracker
 	swarm   *swarmHandler
 	meter   *meter
@@ -102,6 +103,7 @@ func (c *central) openStore(ctx context.Context, f *conf.File) (store.Store, err
 // run joins the parts, and ends with the first of them.
 func (c *central) run(ctx context.Context, st store.Store, control net.Listener, rsync []net.Listener) error {
 	g := &c.started.Global
+	c.store = st
 	c.ms = &modules{role: statedir.Central, state: c.state, o: c.o, newer: func() {}}
 	c.secrets = &tracker.Secrets{}
 	if g.VolunteerSecretsFile != "" {
@@ -115,7 +117,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	defer c.packs.close()
 	c.meter = newMeter(g.Uplink)
 	blobs := origin.New(c.packs.get, origin.Config{Uplink: g.Uplink})
-	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups)}
+	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups), peers: c.peersOf}
 	transport := newTransport(c.o.RootCAs)
 	defer transport.CloseIdleConnections()
 	var err error
@@ -157,6 +159,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	parent := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	c.swarm.quit = ctx.Done()
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	listening := make(chan []net.Addr, 1)

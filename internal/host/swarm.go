@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,10 @@ type swarmHandler struct {
 	// url is the host's address for a request.
 	url     func(*http.Request) string
 	lookups chan struct{}
+	company company
+	// peers counts the peers of all packs of a module.
+	peers func(context.Context, *module) (int, error)
+	quit  <-chan struct{} // closed when the host ends
 }
 
 func (h *swarmHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -44,6 +49,8 @@ func (h *swarmHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.servePack(w, r)
 	case strings.HasPrefix(p, content.PathSignature):
 		h.serveSignature(w, r)
+	case strings.HasPrefix(p, content.PathCompany):
+		h.serveCompany(w, r)
 	case p == content.PathLookup:
 		h.serveLookup(w, r)
 	case p == content.PathLocate:

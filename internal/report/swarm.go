@@ -22,6 +22,7 @@ type SwarmCounts struct {
 	MostPeers int
 	BadPeers  int // dropped because of wrong data
 	FellBack  int // files that the connection carried in the end
+	Left      int // files that were left to the connection, as it is cheaper
 }
 
 // Done is what has arrived of Wanted.
@@ -52,6 +53,11 @@ func (t *SwarmTotals) Fall(size int64) {
 	t.add(func(c *SwarmCounts) { c.FellBack++; c.Wanted -= size })
 }
 
+// Leave counts a file that is left to the connection.
+func (t *SwarmTotals) Leave(size int64) {
+	t.add(func(c *SwarmCounts) { c.Left++; c.Wanted -= size })
+}
+
 // Peers takes in what the swarm says of itself.
 func (t *SwarmTotals) Peers(now int, uploaded int64, bad int) {
 	t.add(func(c *SwarmCounts) {
@@ -76,7 +82,7 @@ func (t *SwarmTotals) Snapshot() SwarmCounts {
 // line that --info=swarm shows in their place. Nothing is printed for a
 // transfer without a swarm.
 func (l *Log) SwarmSummary(c *SwarmCounts, human int) {
-	if c.Files == 0 && c.FellBack == 0 && c.Done() == 0 {
+	if c.Files == 0 && c.FellBack == 0 && c.Left == 0 && c.Done() == 0 {
 		return
 	}
 	num := func(n int64) string { return Number(n, human) }
@@ -84,6 +90,7 @@ func (l *Log) SwarmSummary(c *SwarmCounts, human int) {
 	case l.Info(InfoStats, 2):
 		l.Printf(Client, "\n")
 		l.Printf(Info, "Swarm files: %s (fell back: %s)\n", Number(int64(c.Files), 1), Number(int64(c.FellBack), 1))
+		l.Printf(Info, "Swarm files left to the sender: %s\n", Number(int64(c.Left), 1))
 		l.Printf(Info, "Swarm bytes from peers: %s (%d%%)\n", num(c.FromPeers), share(c.FromPeers, c.Done()))
 		l.Printf(Info, "Swarm bytes from host: %s (%d%%)\n", num(c.FromHost), share(c.FromHost, c.Done()))
 		l.Printf(Info, "Swarm bytes found here: %s (%d%%)\n", num(c.FromLocal), share(c.FromLocal, c.Done()))
@@ -91,8 +98,8 @@ func (l *Log) SwarmSummary(c *SwarmCounts, human int) {
 		l.Printf(Info, "Swarm bytes uploaded: %s\n", num(c.Uploaded))
 		l.Printf(Info, "Swarm peers: %d at most, %d dropped for bad data\n", c.MostPeers, c.BadPeers)
 	case l.Info(InfoSwarm, 1):
-		l.Printf(Info, "swarm: %d files, %s bytes from peers, %s from the host, %s found here; %d fell back\n",
-			c.Files, num(c.FromPeers), num(c.FromHost), num(c.FromLocal), c.FellBack)
+		l.Printf(Info, "swarm: %d files, %s bytes from peers, %s from the host, %s found here; %d fell back, %d left to the sender\n",
+			c.Files, num(c.FromPeers), num(c.FromHost), num(c.FromLocal), c.FellBack, c.Left)
 	}
 }
 

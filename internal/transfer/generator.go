@@ -395,6 +395,9 @@ func (g *generator) status(kind eventKind, ndx int32) {
 		return
 	}
 	delete(g.active, ndx)
+	if g.swarm.swarmer != nil {
+		g.directDone(kind, ndx)
+	}
 	if kind == evDone && (g.c.RemoveSource || g.c.RemoveSent) {
 		g.sendSuccess(ndx)
 	}

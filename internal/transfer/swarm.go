@@ -47,6 +47,10 @@ type SwarmConfig struct {
 	// Held opens a file of this machine that is known to hold the content, nil
 	// for none. The function may be nil.
 	Held func(id content.ID) *os.File
+	// Direct reports whether so many bytes had better come from the sender,
+	// because nobody else takes part in the swarm and the link is fast. It may
+	// take a moment the first time. The function may be nil: never.
+	Direct func(size int64) bool
 	// Lookup returns the contents of entries of the file list by name (relative
 	// to the transfer), size and time, zero where it is unknown: for senders
 	// that do not tell. The function may be nil.
@@ -89,6 +93,7 @@ type swarmJob struct {
 	valid   []content.Range // what is right in the file after a failure
 	err     error
 	plain   string // why the plain way is better; the file was not begun
+	direct  bool   // because nobody else is in the swarm
 }
 
 // swarmer works on the files that go by way of the swarm. The generator
@@ -211,6 +216,11 @@ func (s *swarmer) prepare(j *swarmJob) bool {
 		return true
 	}
 	if s.copyHeld(j) || j.err != nil {
+		return true
+	}
+	if s.cfg.Direct != nil && !s.cfg.Require && s.cfg.Direct(j.t.f.Size) {
+		j.plain, j.direct = "nobody else is in the swarm, and the link is fast", true
+		s.why(2, j, "%s: asking the sender", j.plain)
 		return true
 	}
 	var have []content.Range

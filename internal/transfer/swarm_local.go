@@ -115,6 +115,17 @@ func (h *holdings) place(at place, st fsroot.Stat, id content.ID) {
 	h.mu.Unlock()
 }
 
+// add notes a file that came from the sender.
+func (h *holdings) add(at place, st fsroot.Stat) {
+	if !st.IsRegular() || st.Size < h.min || st.Size == 0 {
+		return
+	}
+	h.mu.Lock()
+	h.known[inode{st.Dev, st.Ino}] = true
+	h.bySize[st.Size] = append(h.bySize[st.Size], &holding{at: at, st: st})
+	h.mu.Unlock()
+}
+
 // find returns files that may hold the content, the likeliest first. names are
 // the top of what is transferred.
 func (h *holdings) find(j *swarmJob) []*holding {

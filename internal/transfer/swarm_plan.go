@@ -34,6 +34,7 @@ type generatorSwarm struct {
 	active   map[*swarmJob]struct{} // submitted and not settled
 	hands    *receiver              // does what the receiver does with a complete file
 	off      bool                   // a file falls back just now
+	direct   map[int32]*swarmJob    // asked of the sender; others may wait for the content
 	begin    map[*swarmJob]time.Time
 	stats    report.Stats // of what came this way, added to the others at the end
 
@@ -125,7 +126,7 @@ func (g *generator) initSwarm() {
 		return
 	}
 	g.swarm = generatorSwarm{
-		swarmer: newSwarmer(g.Receiving), active: map[*swarmJob]struct{}{}, begin: map[*swarmJob]time.Time{},
+		swarmer: newSwarmer(g.Receiving), active: map[*swarmJob]struct{}{}, direct: map[int32]*swarmJob{}, begin: map[*swarmJob]time.Time{},
 		hands: newReceiver(g.Receiving), ids: map[*flist.File]content.ID{}, looked: map[*flist.List]bool{},
 	}
 }
@@ -304,13 +305,37 @@ func (g *generator) settleSwarm() error {
 			s.released(j)
 			continue
 		}
+		// Files of the same content wait until this one is in place: with
+		// incremental recursion alone every request is told the end of.
+		waits := j.direct && g.c.Setup.IncRecurse
+		if waits {
+			s.direct[j.t.ndx] = j
+		}
 		err := g.swarmFailed(j)
-		s.released(j)
+		if !waits {
+			s.released(j)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// directDone takes note of how a file that the sender was asked for came out.
+func (g *generator) directDone(kind eventKind, ndx int32) {
+	j := g.swarm.direct[ndx]
+	if j == nil {
+		return
+	}
+	delete(g.swarm.direct, ndx)
+	if kind == evDone {
+		at := g.at(j.t.name)
+		if st, err := at.lstat(); err == nil {
+			g.swarm.held.add(at, st)
+		}
+	}
+	g.swarm.released(j)
 }
 
 // swarmDone puts a complete file in place and tells of it as the receiver does
@@ -407,7 +432,11 @@ func (g *generator) swarmFailed(j *swarmJob) error {
 	if p := g.c.Progress; p != nil {
 		p.Swarm(-fetched)
 	}
-	s.totals.Fall(j.t.f.Size)
+	if j.plain != "" {
+		s.totals.Leave(j.t.f.Size)
+	} else {
+		s.totals.Fall(j.t.f.Size)
+	}
 	if j.err != nil {
 		if s.cfg.Require {
 			if j.w != nil {
