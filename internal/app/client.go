@@ -68,6 +68,12 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		*role = "generator"
 		return session.ReadBatch(ctx, sp, plan.Dest)
 	}
+	var local *localContents
+	if (plan.Kind == client.KindLocal || !plan.AmSender) && !o.DryRun && !o.ListOnly {
+		local = openLocalContents(p.stateDirs(""))
+		defer local.close()
+		sp.Learn = local.teach()
+	}
 	*role = "sender"
 	if plan.Kind == client.KindLocal {
 		if len(o.RemoteOptions) > 0 {
@@ -91,7 +97,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	}
 	if session.OffersSwarm(o, plan.AmSender) {
 		cenv.Offer = string(rune(rsyncproto.OfferLetter))
-		swarm := p.newSwarmClient(ctx, o, plan)
+		swarm := p.newSwarmClient(ctx, o, plan, local)
 		defer swarm.close()
 		sp.Swarm = swarm.open
 	}

@@ -39,8 +39,8 @@ type swarmClient struct {
 	alone  direct
 }
 
-func (p *program) newSwarmClient(ctx context.Context, o *options.Options, plan *client.Plan) *swarmClient {
-	return &swarmClient{p: p, ctx: ctx, o: o, plan: plan, http: &http.Client{Transport: &http.Transport{
+func (p *program) newSwarmClient(ctx context.Context, o *options.Options, plan *client.Plan, local *localContents) *swarmClient {
+	return &swarmClient{p: p, ctx: ctx, o: o, plan: plan, local: local, http: &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute, MaxIdleConnsPerHost: 4,
 	}}}
 }
@@ -62,8 +62,7 @@ func (s *swarmClient) open(offer *content.Offer) (*transfer.SwarmConfig, error) 
 	if u, err := url.Parse(s.offer.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the offered central host %q is no web address", s.offer.URL)
 	}
-	s.local = openLocalContents(s.p.stateDirs(""))
-	cfg := &transfer.SwarmConfig{Open: s.start, Signature: s.signature, Held: s.local.held, Learn: s.local.learn}
+	cfg := &transfer.SwarmConfig{Open: s.start, Signature: s.signature, Held: s.local.held}
 	if s.o.Swarm.Linger == 0 {
 		cfg.Direct = s.direct
 	}
@@ -234,7 +233,6 @@ func (s *swarmClient) close() {
 		s.engine.Close()
 	}
 	s.alone.close()
-	s.local.close()
 	s.http.CloseIdleConnections()
 }
 

@@ -70,3 +70,59 @@ func TestLearn(t *testing.T) {
 	}
 	l.close()
 }
+
+// TestLearnFromAnyTransfer tells a volunteer what a transfer without a swarm
+// has put into its module, wherever it came from.
+func TestLearnFromAnyTransfer(t *testing.T) {
+	s := newSite(t)
+	data := noise(1, 300_000)
+	id := content.ID(sha256.Sum256(data))
+	s.write("d/f", data)
+	s.start()
+	for name, from := range map[string][]string{
+		"daemon": {"--swarm=off", s.url}, "delayed": {"--swarm=off", "--delay-updates", s.url}, "alone": {s.url}, "local": {s.path("srv") + "/"},
+	} {
+		state, tree := s.path("state-"+name), s.path("mirror-"+name)
+		dir := statedir.Index(state, statedir.Volunteer, "m")
+		for _, d := range []string{dir, tree} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reg := &statedir.Registry{URL: "http://central.example", Modules: []statedir.Module{{Name: "m", Path: tree, Index: dir}}}
+		if err := statedir.Write(state, statedir.Volunteer, reg); err != nil {
+			t.Fatal(err)
+		}
+		x, err := index.Open(dir, index.Config{Root: tree})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.Close()
+		if _, err := x.Scan(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		// The way there leads through a link.
+		if err := os.Symlink(tree, tree+"-link"); err != nil {
+			t.Fatal(err)
+		}
+		c := s.command(append(append([]string{"-a"}, from...), tree+"-link/")...)
+		c.Env = append(c.Env, stateDirVariable+"="+state)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		g, err := x.Absorb(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.ReadBytes != 0 {
+			t.Errorf("%s: %d bytes were read again", name, g.ReadBytes)
+		}
+		l := openLocalContents([]string{state})
+		if f := l.held(id); f == nil {
+			t.Errorf("%s: not held after the transfer", name)
+		} else {
+			f.Close()
+		}
+		l.close()
+	}
+}

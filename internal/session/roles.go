@@ -225,6 +225,7 @@ func (s *side) receive() error {
 		return err
 	}
 	s.c.Begin = func() { s.begun.Store(true) }
+	s.c.Learn = s.p.Learn
 	rcv, err := transfer.NewReceiving(s.c)
 	if err != nil {
 		return err

@@ -106,6 +106,9 @@ type Params struct {
 	Publish *Publisher
 	// Swarm opens the swarm for a client that receives, nil for none.
 	Swarm SwarmOpener
+	// Learn takes note of contents for services of this machine, on the side
+	// that receives; nil for none.
+	Learn *transfer.Learn
 	// Batch is the file of the batch options, of a client.
 	Batch *Batch
 

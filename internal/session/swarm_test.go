@@ -50,6 +50,7 @@ type hub struct {
 	slow     time.Duration      // before each result
 	lookup   bool               // contents are looked up, not offered
 	noSigs   bool
+	learning sync.Mutex
 	learned  map[string]content.ID
 
 	mu      sync.Mutex
@@ -305,6 +306,14 @@ func pullAs(t *testing.T, h *hub, knows bool, src, dst string, args ...string) o
 	server := Params{Opts: so, Server: true, Sender: true, In: toS, Out: down, Close: closeAll, Args: []string{src + "/"}, Env: senv}
 	client := Params{Opts: o, In: toC, Out: up, Close: closeAll, Args: []string{dst + "/"}, Env: cenv}
 	if h != nil {
+		client.Learn = &transfer.Learn{
+			Wants: func(string) bool { return true },
+			Note: func(path string, _ fsroot.Stat, id content.ID) {
+				h.learning.Lock()
+				h.learned[path] = id
+				h.learning.Unlock()
+			},
+		}
 		if !h.lookup {
 			server.Publish = &Publisher{Offer: content.Offer{URL: "http://hub.example", Module: "m", Generation: 7}, ContentID: h.contentID}
 		}
@@ -312,10 +321,7 @@ func pullAs(t *testing.T, h *hub, knows bool, src, dst string, args ...string) o
 			if offer == nil && !h.lookup {
 				return nil, errNoOffer
 			}
-			cfg := &transfer.SwarmConfig{
-				Open: h.open, Signature: h.signature,
-				Learn: func(path string, _ fsroot.Stat, id content.ID) { h.learned[path] = id },
-			}
+			cfg := &transfer.SwarmConfig{Open: h.open, Signature: h.signature}
 			if h.lookup {
 				cfg.Lookup = h.lookUp
 			}

@@ -209,6 +209,8 @@ type Config struct {
 	// Swarm is what a client that receives may use beside the connection, nil
 	// for nothing.
 	Swarm *SwarmConfig
+	// Learn takes note of contents, nil for nobody.
+	Learn *Learn
 }
 
 // xfers reports whether data is transferred at all.

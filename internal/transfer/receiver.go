@@ -39,6 +39,8 @@ type receiver struct {
 	shortRange bool // it was handed over, and shorter than announced
 	rangeSize  int64
 	noEntry    bool // nothing is at the place of the file in work
+	learns     bool // what it puts in place is told to Config.Learn
+	learner    *learner
 	lateDone   bool // finished files are told of before the next wait at the latest
 	batch      batchState
 }
@@ -586,6 +588,7 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 	}
 	switch result {
 	case 1:
+		v.learnFrom(name)
 		if c.RemoveSource || c.RemoveSent || c.Setup.IncRecurse || c.HardLinks && f.Flags&flist.Linked != 0 {
 			v.tell(evDone, rq.ndx)
 		}
@@ -858,6 +861,7 @@ func (v *receiver) finishDelayed() {
 			v.tell(evDone, d.ndx)
 		}
 		v.dropPartialDir(d.from)
+		v.learnFrom(d.name)
 	}
 	v.delayed = nil
 }
@@ -900,6 +904,7 @@ func (r *Receiving) Run() error {
 		r.c.Begin()
 	}
 	v := newReceiver(r)
+	v.learns = r.c.Learn != nil && r.c.xfers()
 	if !r.c.ReadBatch { // which waits for the generator as well
 		v.lateDone = true
 		before := r.c.R.BeforeBlock
@@ -934,6 +939,7 @@ func (r *Receiving) Run() error {
 		}
 	}
 	verr := <-ended
+	v.learner.close()
 	if verr != nil && (err == nil || r.c.W.Err() != nil) {
 		err = verr // what the other side said before it went, or that it went
 	}

@@ -55,9 +55,6 @@ type SwarmConfig struct {
 	// to the transfer), size and time, zero where it is unknown: for senders
 	// that do not tell. The function may be nil.
 	Lookup func(ctx context.Context, items []content.LookupItem) ([]content.ID, error)
-	// Learn takes note of a verified file that was put in place. The function
-	// may be nil.
-	Learn func(path string, st fsroot.Stat, id content.ID)
 	// MinSize is the size in bytes from which files qualify.
 	MinSize int64
 	// Require makes it an error to fall back.

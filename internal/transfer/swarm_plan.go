@@ -399,8 +399,8 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 	}
 	if st, e := final.lstat(); err == nil && e == nil && st.SameFile(&made) {
 		g.swarm.held.place(final, st, j.id)
-		if g.swarm.cfg.Learn != nil && !c.DelayUpdates {
-			g.swarm.cfg.Learn(join(g.destPath, name), st, j.id)
+		if full := join(g.destPath, name); !c.DelayUpdates && c.Learn.wants(full) {
+			c.Learn.Note(full, st, j.id)
 		}
 	}
 	if n := j.fetched[content.FromPeers] + j.fetched[content.FromOrigin]; n > 0 {
