@@ -45,6 +45,7 @@ var scenarios = []scenario{
 		distribute(distribution{size: 100, make: one, hub: 50, edge: 50, n: 8, corrupt: true, alone: true})},
 	{"renamed", "a file of 1 GiB gets another name; one edge", true, renamed},
 	{"duplicates", "17 % of 100 MB of large files duplicate others; one edge", true, duplicated},
+	{"alone", "500 MB in one file and 100 MB in 2,000, over loopback; one edge", true, alone},
 	{"image", "1 % of a 700 MB image changes in place, and one insertion; one edge", true, image},
 }
 
