@@ -318,15 +318,19 @@ func (c *central) ServeFile(w http.ResponseWriter, r *http.Request, name, path s
 		http.ServeContent(w, r, "", p.Mtime, bytes.NewReader(kept))
 		return
 	}
+	h := w.Header()
 	f, err := openContent(m.root, v.Reader, path, p.ID)
 	if err == nil {
 		defer f.Close()
 		c.meter.serve(w, r, path, p.Mtime, f)
 		return
 	}
-	h := w.Header()
 	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Link", "Content-Type"} {
 		h.Del(k)
+	}
+	if p.Gone {
+		http.Error(w, "this file has left the repository", http.StatusNotFound)
+		return
 	}
 	m.poke()
 	if r.Context().Value(againKey{}) == nil && m.await(r.Context(), p.Generation, c.o.Timing.Newer) {

@@ -123,6 +123,35 @@ func TestRepublishUnderCustomers(t *testing.T) {
 	}
 }
 
+// TestSmallFilesStayForAGracePeriod: a customer with the names of the
+// generation before finds what only the host serves.
+func TestSmallFilesStayForAGracePeriod(t *testing.T) {
+	s := newSite(t)
+	s.write("tree/dists/Packages-1", strings.Repeat("a", 9000))
+	s.write("tree/small", "tiny")
+	s.write("tree/large", strings.Repeat("b", 9000))
+	hub := s.central("[pub]\nredirect min size = 1K\nrescan interval = 0\npath = "+s.path("tree"), nil)
+	if _, err := Publish(t.Context(), hub.Bound.StateDir, "pub"); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"dists/Packages-1", "small", "large"} {
+		if err := os.Remove(s.path("tree/" + f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Publish(t.Context(), hub.Bound.StateDir, "pub"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"dists/Packages-1": 200, "small": 200, "large": 404, "never": 404} {
+		if a := s.get(hub.Bound.URL + "/pub/" + path); a.code != want || want == 200 && a.header.Get("ETag") == "" {
+			t.Errorf("%s: %d, want %d", path, a.code, want)
+		}
+	}
+	if a := s.get(hub.Bound.URL + "/pub/"); strings.Contains(a.body, ">small<") {
+		t.Error("the listing has what left the tree")
+	}
+}
+
 func TestVolunteerDies(t *testing.T) {
 	s := newSite(t)
 	s.write("tree/file", "content")

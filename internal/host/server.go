@@ -78,7 +78,7 @@ func (w *web) url(public string) string {
 // run answers requests until ctx ends, and then finishes those under way.
 func (w *web) run(ctx context.Context, h http.Handler) error {
 	w.srv = &http.Server{
-		Handler:           limitBodies(h),
+		Handler:           limitBodies(logRequests(w.log, h)),
 		ReadHeaderTimeout: 20 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -177,7 +177,8 @@ func (r *Reader) Signature(id content.ID) (*content.Signature, error) {
 
 // Small returns the entry of a path and its content's bytes, when the
 // generation keeps them. They are those of this generation, whatever happened
-// to the file since.
+// to the file since. A path that left the tree is answered within its grace
+// period (Entry.Retired).
 func (r *Reader) Small(path string) (e Entry, kept []byte, ok bool) {
 	unlock, err := r.lock()
 	if err != nil {
@@ -185,7 +186,7 @@ func (r *Reader) Small(path string) (e Entry, kept []byte, ok bool) {
 	}
 	defer unlock()
 	at, err := r.lookup(path)
-	if err != nil || at.retired != 0 {
+	if err != nil {
 		return Entry{}, nil, false
 	}
 	c, err := r.record(at.ref)

@@ -120,6 +120,12 @@ func TestSmallFilesAreThoseOfTheGeneration(t *testing.T) {
 	if g := m.scan(true); g.Changed {
 		t.Errorf("and again: %+v", g)
 	}
+	// What left the tree is there for those who come with a name from before.
+	m.remove("little")
+	m.scan(true)
+	if e, b, ok := m.reader().Small("little"); !ok || !bytes.Equal(b, noise(2, 99)) || e.Retired.IsZero() {
+		t.Errorf("removed: %+v, %d bytes, %v", e, len(b), ok)
+	}
 	verify(t, m.Index, m.dir, true)
 }
 

@@ -17,7 +17,8 @@ type Published struct {
 	// and a repository's indexes, whose bytes it keeps per generation.
 	FromHost bool
 	// Gone is set for a file that left the tree with a recent generation:
-	// volunteers that hold it still get customers, the host has it no more.
+	// volunteers that hold it still get customers. The host itself has only
+	// the bytes of a FromHost one.
 	Gone bool
 }
 
@@ -71,7 +72,8 @@ type Catalog interface {
 // Origin serves a file's bytes from the central host. ETag, Last-Modified,
 // Accept-Ranges, Repr-Digest, Link and Content-Type headers are set already;
 // the conditional headers of GET and HEAD have been answered. Ranges, If-Range
-// and the body are its task (http.ServeContent does all of it).
+// and the body are its task (http.ServeContent does all of it). It answers 404
+// for a file that is Gone and whose bytes it has no more.
 type Origin interface {
 	ServeFile(w http.ResponseWriter, r *http.Request, module, path string, p Published)
 }

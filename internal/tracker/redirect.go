@@ -86,7 +86,7 @@ func (t *Tracker) serveFile(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if p.Gone {
+	if p.Gone && !p.FromHost {
 		t.plain(w, http.StatusNotFound, "this file has left the repository")
 		return
 	}
