@@ -12,7 +12,7 @@
 //	next   next new slot;  free, retired: sets of slots
 //	h:ID   bit string: bit s is set when the volunteer in slot s holds ID
 //	sw     set of info hashes with peers
-//	p:H    hash: peer id + address → JSON of the peer
+//	p:H    hash: peer id + address → the peer (swarms.go)
 //	d:H    sorted set of those that download, by store.Order
 //	s:H, q:H   sets of seeds (Left is 0) and of paused ones
 //	n:H    completed downloads

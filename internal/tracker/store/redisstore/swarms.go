@@ -2,10 +2,9 @@ package redisstore
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
@@ -20,24 +19,66 @@ const keep = time.Hour
 // idLen is the part of an entry's name that is the peer id; the address follows.
 const idLen = 20
 
+// A peer is stored under its id and address as
+//
+//	byte 0       class: d (downloads), s (seed), q (paused), as its sets go
+//	byte 1       Paused, 0 or 1
+//	bytes 2…3    port
+//	bytes 4…51   expiry (Unix, ms), left, uploaded, downloaded, origin, corrupt
+//	rest         the volunteer's name
+//
+// with all numbers big endian.
+const (
+	classDown   = 'd'
+	classSeed   = 's'
+	classPaused = 'q'
+	memberSize  = 4 + 6*8
+)
+
 // member is a peer as stored; its id and address are the hash's field.
 type member struct {
-	Peer    store.Peer `json:"p"`
-	Expires int64      `json:"e"` // Unix, ms
+	Peer    store.Peer
+	Expires int64 // Unix, ms
 }
 
-func encodeMember(p store.Peer, expires time.Time) ([]byte, error) {
-	p.ID, p.IP = "", "" // ids are no text
-	return json.Marshal(member{p, expires.UnixMilli()})
-}
-
-func decodeMember(entry string, js string) (m member, err error) {
-	if len(entry) < idLen {
-		return m, fmt.Errorf("malformed peer in the tracker store")
+func class(p *store.Peer) byte {
+	switch {
+	case p.Left == 0:
+		return classSeed
+	case p.Paused:
+		return classPaused
 	}
-	err = json.Unmarshal([]byte(js), &m)
-	m.Peer.ID, m.Peer.IP = entry[:idLen], entry[idLen:]
-	return m, err
+	return classDown
+}
+
+func encodeMember(p *store.Peer, expires time.Time) []byte {
+	b := make([]byte, 0, memberSize+len(p.Name))
+	b = append(b, class(p), 0)
+	if p.Paused {
+		b[1] = 1
+	}
+	b = binary.BigEndian.AppendUint16(b, p.Port)
+	for _, n := range []int64{expires.UnixMilli(), p.Left, p.Uploaded, p.Downloaded, p.Origin, p.Corrupt} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return append(b, p.Name...)
+}
+
+func decodeMember(entry, value string) (m member, err error) {
+	if len(entry) < idLen || len(value) < memberSize {
+		return m, errors.New("malformed peer in the tracker store")
+	}
+	b := []byte(value)
+	var n [6]int64
+	for i := range n {
+		n[i] = int64(binary.BigEndian.Uint64(b[4+8*i:]))
+	}
+	m.Expires = n[0]
+	m.Peer = store.Peer{
+		ID: entry[:idLen], IP: entry[idLen:], Port: binary.BigEndian.Uint16(b[2:]), Paused: b[1] != 0, Name: value[memberSize:],
+		Left: n[1], Uploaded: n[2], Downloaded: n[3], Origin: n[4], Corrupt: n[5],
+	}
+	return m, nil
 }
 
 type keys struct{ peers, down, seeds, paused, done string }
@@ -47,140 +88,162 @@ func keysOf(h content.InfoHash) keys {
 	return keys{prefix + "p:" + s, prefix + "d:" + s, prefix + "s:" + s, prefix + "q:" + s, prefix + "n:" + s}
 }
 
-// Announce implements store.Store, in three round trips for all updates: look,
-// change and list, read the peers.
+// luaAnnounce records one peer in one swarm and lists the others. One call
+// instead of some twenty is what lets a host take ten thousand announces a
+// second. A peer that announces the same as before costs one write.
+//
+// ARGV: prefix, info hash, entry, value ("" when it leaves), score among those
+// that download, peers wanted, seconds to keep, limits of swarms and peers.
+// It returns -1 or -2 for a limit that was reached, else the value before,
+// how many seed, how many do not, names and values of the peers.
+var luaAnnounce = redis.NewScript(`
+local P, h, e, v = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local want = tonumber(ARGV[6])
+local kp, kn = P..'p:'..h, P..'n:'..h
+local sets = {d = P..'d:'..h, s = P..'s:'..h, q = P..'q:'..h}
+local prev = redis.call('HGET', kp, e)
+local was = prev and string.sub(prev, 1, 1) or ''
+local is = string.sub(v, 1, 1)
+if was ~= is and prev then
+  redis.call('ZREM', sets.d, e)
+  redis.call('SREM', sets.s, e)
+  redis.call('SREM', sets.q, e)
+end
+if v == '' then
+  if prev then redis.call('HDEL', kp, e) end
+else
+  if not prev then
+    if redis.call('SADD', P..'sw', h) == 1 and redis.call('SCARD', P..'sw') > tonumber(ARGV[8]) then
+      redis.call('SREM', P..'sw', h)
+      return -1
+    end
+    if redis.call('HLEN', kp) >= tonumber(ARGV[9]) then return -2 end
+  end
+  redis.call('HSET', kp, e, v)
+  if was ~= is then
+    if is == 'd' then redis.call('ZADD', sets.d, ARGV[5], e) else redis.call('SADD', sets[is], e) end
+    if is == 's' and (was == 'd' or was == 'q') then redis.call('INCR', kn) end
+  end
+  local keep = tonumber(ARGV[7])
+  if was ~= is or redis.call('TTL', kp) < keep / 2 then
+    for _, k in ipairs({kp, sets.d, sets.s, sets.q, kn}) do redis.call('EXPIRE', k, keep) end
+  end
+end
+local nd, ns, nq = redis.call('ZCARD', sets.d), redis.call('SCARD', sets.s), redis.call('SCARD', sets.q)
+if want <= 0 or nd + ns + nq == 0 then return {prev, ns, nd + nq} end
+-- A quarter of the answer is for seeds, if there are so many.
+local quarter = math.floor(want / 4)
+local paused = math.min(nq, quarter)
+local names = redis.call('ZRANGE', sets.d, 0, math.max(want - math.min(ns + paused, quarter), 1) - 1)
+local room, seeds = want - #names, ns
+if ns + paused > room then
+  paused = math.floor(room * paused / (ns + paused))
+  seeds = room - paused
+end
+for _, l in ipairs({{sets.s, seeds}, {sets.q, paused}}) do
+  if l[2] > 0 then
+    for _, n in ipairs(redis.call('SRANDMEMBER', l[1], l[2])) do names[#names + 1] = n end
+  end
+end
+if #names == 0 then return {prev, ns, nd + nq} end
+return {prev, ns, nd + nq, names, redis.call('HMGET', kp, unpack(names))}`)
+
+// Announce implements store.Store, in one round trip.
 func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time) ([]store.Swarm, error) {
 	if len(ups) == 0 {
 		return nil, nil
 	}
 	out := make([]store.Swarm, len(ups))
-	type look struct {
-		prev  *redis.StringCmd
-		n     *redis.IntCmd
-		known *redis.BoolCmd
-	}
-	looks := make([]look, len(ups))
-	var swarms *redis.IntCmd
-	if err := s.pipe(ctx, func(p redis.Pipeliner) {
-		swarms = p.SCard(ctx, prefix+"sw")
-		for i := range ups {
-			k := keysOf(ups[i].InfoHash)
-			looks[i] = look{p.HGet(ctx, k.peers, entry(&ups[i].Peer)), p.HLen(ctx, k.peers), p.SIsMember(ctx, prefix+"sw", string(ups[i].InfoHash[:]))}
+	answers, err := s.script(ctx, luaAnnounce, len(ups), func(i int) []any {
+		u := &ups[i]
+		var value []byte
+		if !u.Stopped {
+			value = encodeMember(&u.Peer, now.Add(u.TTL))
 		}
-	}); err != nil {
+		// A score is a float64: the order's upper 53 bits, then by name.
+		return []any{prefix, u.InfoHash[:], entry(&u.Peer), value, store.Order(u.Peer.ID) >> 11, u.Want,
+			int(keep.Seconds()), store.MaxSwarms, store.MaxPeersPerSwarm}
+	})
+	if err != nil {
 		return nil, err
 	}
-	for i, l := range looks {
-		switch {
-		case ups[i].Stopped:
-		case !l.known.Val() && swarms.Val() >= store.MaxSwarms:
+	for i, answer := range answers {
+		switch n, _ := answer.(int64); n {
+		case -1:
 			return nil, fmt.Errorf("pack %s: %w (%d packs)", ups[i].InfoHash, store.ErrFull, store.MaxSwarms)
-		case l.prev.Val() == "" && l.n.Val() >= store.MaxPeersPerSwarm:
+		case -2:
 			return nil, fmt.Errorf("pack %s: %w (%d peers)", ups[i].InfoHash, store.ErrFull, store.MaxPeersPerSwarm)
 		}
-		if l.prev.Val() != "" {
-			if m, err := decodeMember(entry(&ups[i].Peer), l.prev.Val()); err == nil {
-				out[i].Prev, out[i].Known = m.Peer, true
-			}
-		}
-	}
-	type list struct {
-		down, seeds, paused *redis.StringSliceCmd
-		nd, ns, np          *redis.IntCmd
-	}
-	lists := make([]list, len(ups))
-	if err := s.pipe(ctx, func(p redis.Pipeliner) {
-		for i := range ups {
-			u, k := &ups[i], keysOf(ups[i].InfoHash)
-			s.change(ctx, p, u, k, &out[i], now)
-			l := &lists[i]
-			if u.Want > 0 {
-				l.down = p.ZRange(ctx, k.down, 0, int64(u.Want-1))
-				l.seeds, l.paused = p.SRandMemberN(ctx, k.seeds, int64(u.Want)), p.SRandMemberN(ctx, k.paused, int64(u.Want/4))
-			}
-			l.nd, l.ns, l.np = p.ZCard(ctx, k.down), p.SCard(ctx, k.seeds), p.SCard(ctx, k.paused)
-		}
-	}); err != nil {
-		return nil, err
-	}
-	reads := make([]*redis.SliceCmd, len(ups))
-	names := make([][]string, len(ups))
-	if err := s.pipe(ctx, func(p redis.Pipeliner) {
-		for i, l := range lists {
-			out[i].Complete, out[i].Incomplete = int(l.ns.Val()), int(l.nd.Val()+l.np.Val())
-			if ups[i].Want <= 0 {
-				continue
-			}
-			seeds := append(l.seeds.Val(), l.paused.Val()...)
-			down := l.down.Val()
-			if limit := max(ups[i].Want-min(len(seeds), ups[i].Want/4), 1); len(down) > limit {
-				down = down[:limit]
-			}
-			if room := ups[i].Want - len(down); len(seeds) > room {
-				// The server's choice is random, its order is not.
-				rand.Shuffle(len(seeds), func(a, b int) { seeds[a], seeds[b] = seeds[b], seeds[a] })
-				seeds = seeds[:room]
-			}
-			if names[i] = append(down, seeds...); len(names[i]) > 0 {
-				reads[i] = p.HMGet(ctx, keysOf(ups[i].InfoHash).peers, names[i]...)
-			}
-		}
-	}); err != nil {
-		return nil, err
-	}
-	for i, r := range reads {
-		if r == nil {
-			continue
-		}
-		for j, v := range r.Val() {
-			js, ok := v.(string)
-			if !ok {
-				continue
-			}
-			m, err := decodeMember(names[i][j], js)
-			if err != nil || m.Expires <= now.UnixMilli() || m.Peer.Seed() && m.Peer.Port == 0 {
-				continue
-			}
-			out[i].Peers = append(out[i].Peers, m.Peer)
+		if err := readSwarm(&out[i], &ups[i], answer, now); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func entry(p *store.Peer) string { return p.ID + p.IP }
-
-// change queues what one update does to its swarm.
-func (s *Store) change(ctx context.Context, p redis.Pipeliner, u *store.Update, k keys, prev *store.Swarm, now time.Time) {
-	e := entry(&u.Peer)
-	p.ZRem(ctx, k.down, e)
-	p.SRem(ctx, k.seeds, e)
-	p.SRem(ctx, k.paused, e)
-	if u.Stopped {
-		p.HDel(ctx, k.peers, e)
-		return
+// readSwarm reads what luaAnnounce returned.
+func readSwarm(out *store.Swarm, u *store.Update, answer any, now time.Time) error {
+	list, _ := answer.([]any)
+	if len(list) < 3 {
+		return fmt.Errorf("tracker store: unexpected answer %T", answer)
 	}
-	js, err := encodeMember(u.Peer, now.Add(u.TTL))
-	if err != nil {
-		return
+	if prev, ok := list[0].(string); ok {
+		if m, err := decodeMember(entry(&u.Peer), prev); err == nil {
+			out.Prev, out.Known = m.Peer, true
+		}
 	}
-	p.SAdd(ctx, prefix+"sw", string(u.InfoHash[:]))
-	p.HSet(ctx, k.peers, e, js)
-	switch {
-	case u.Peer.Left == 0:
-		p.SAdd(ctx, k.seeds, e)
-	case u.Peer.Paused:
-		p.SAdd(ctx, k.paused, e)
-	default:
-		// A score is a float64: the order's upper 53 bits, then by name.
-		p.ZAdd(ctx, k.down, redis.Z{Score: float64(store.Order(u.Peer.ID) >> 11), Member: e})
+	complete, _ := list[1].(int64)
+	incomplete, _ := list[2].(int64)
+	out.Complete, out.Incomplete = int(complete), int(incomplete)
+	if len(list) < 5 {
+		return nil
 	}
-	if prev.Known && prev.Prev.Left > 0 && u.Peer.Left == 0 {
-		p.Incr(ctx, k.done)
+	names, _ := list[3].([]any)
+	values, _ := list[4].([]any)
+	for j := range min(len(names), len(values)) {
+		name, _ := names[j].(string)
+		value, ok := values[j].(string)
+		if !ok {
+			continue
+		}
+		m, err := decodeMember(name, value)
+		if err != nil || m.Expires <= now.UnixMilli() || m.Peer.Seed() && m.Peer.Port == 0 {
+			continue
+		}
+		out.Peers = append(out.Peers, m.Peer)
 	}
-	for _, key := range []string{k.peers, k.down, k.seeds, k.paused, k.done} {
-		p.Expire(ctx, key, keep)
-	}
+	return nil
 }
+
+// script runs a script n times in one round trip.
+func (s *Store) script(ctx context.Context, script *redis.Script, n int, args func(i int) []any) ([]any, error) {
+	cmds := make([]*redis.Cmd, n)
+	for try := 0; ; try++ {
+		_, err := s.c.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i := range cmds {
+				cmds[i] = script.EvalSha(ctx, p, nil, args(i)...)
+			}
+			return nil
+		})
+		if err == nil || errors.Is(err, redis.Nil) {
+			break
+		}
+		// The server forgets scripts when it is started again.
+		if !redis.HasErrorPrefix(err, "NOSCRIPT") || try > 0 {
+			return nil, err
+		}
+		if err := script.Load(ctx, s.c).Err(); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]any, n)
+	for i, c := range cmds {
+		out[i] = c.Val()
+	}
+	return out, nil
+}
+
+func entry(p *store.Peer) string { return p.ID + p.IP }
 
 // pipe runs a pipeline; an absent key is no error.
 func (s *Store) pipe(ctx context.Context, f func(redis.Pipeliner)) error {

@@ -94,6 +94,9 @@ func testPeers(t *testing.T, s store.Store) {
 	if got.Peers[0].ID != a.ID || got.Peers[0].Seed() || !got.Peers[1].Seed() || !got.Peers[2].Seed() {
 		t.Errorf("the downloading one must come first: %+v", got.Peers)
 	}
+	if got := announce(t, s, epoch, store.Update{InfoHash: Hash(3), Peer: c, Want: 1}); got.Incomplete != 1 || got.Complete != 0 {
+		t.Errorf("a paused peer alone: %+v", got)
+	}
 	if other := announce(t, s, epoch, store.Update{InfoHash: Hash(2), Peer: a, Want: 10}); len(other.Peers) != 1 {
 		t.Errorf("another swarm sees %d peers", len(other.Peers))
 	}
