@@ -178,8 +178,11 @@ DPkg::Use-Pty "0";
 // dnf installs packages below dir.
 func (l *lab) dnf(ctx context.Context, dir string) error {
 	names := l.repo.some(perVisit)
-	root := filepath.Join(dir, "root")
-	if err := l.tool(ctx, dir, nil, append([]string{"dnf", "-y", "-q", "-c", "/dev/null", "--installroot=" + root, "--releasever=1", "--disableplugin=*",
+	root, conf := filepath.Join(dir, "root"), filepath.Join(dir, "dnf.conf")
+	if err := write(conf, []byte("[main]\n")); err != nil {
+		return err
+	}
+	if err := l.tool(ctx, dir, nil, append([]string{"dnf", "-y", "-q", "-c", conf, "--installroot=" + root, "--releasever=1", "--disableplugin=*",
 		"--setopt=reposdir=" + dir, "--setopt=cachedir=" + filepath.Join(dir, "cache"), "--setopt=logdir=" + dir, "--setopt=retries=1",
 		"--repofrompath=lab," + l.site.url + "/" + module + "/rpm", "--setopt=lab.gpgcheck=0", "install"}, names...)...); err != nil {
 		return err

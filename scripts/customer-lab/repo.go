@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -202,7 +203,9 @@ func (r *repo) indexes(ctx context.Context) error {
 	z.Close()
 	dir := filepath.Join(deb, "dists/lab/main/binary-"+r.arch)
 	for name, b := range map[string][]byte{"Packages": packages, "Packages.gz": zipped.Bytes()} {
-		for _, file := range []string{filepath.Join(dir, "by-hash/SHA256", hex.EncodeToString(sha256Of(b))), filepath.Join(dir, name)} {
+		strong := sha512.Sum512(b)
+		for _, file := range []string{filepath.Join(dir, "by-hash/SHA256", hex.EncodeToString(sha256Of(b))),
+			filepath.Join(dir, "by-hash/SHA512", hex.EncodeToString(strong[:])), filepath.Join(dir, name)} {
 			if err := write(file, b); err != nil {
 				return err
 			}
