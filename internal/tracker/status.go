@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,6 +138,9 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// minRefresh is the least time after which a status page reads itself again.
+const minRefresh = 5
+
 // serveStatus answers with the page or its data; ?q=MODULE/PATH adds who holds
 // that file.
 func (t *Tracker) serveStatus(w http.ResponseWriter, r *http.Request) {
@@ -153,8 +157,12 @@ func (t *Tracker) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if t.cfg.Allow != nil {
 		s.Modules = slices.DeleteFunc(s.Modules, func(m web.Module) bool { return !t.cfg.Allow(discard{}, r, m.Name) })
 	}
-	if q := strings.TrimSpace(r.URL.Query().Get("q")); q != "" {
+	query := r.URL.Query()
+	if q := strings.TrimSpace(query.Get("q")); q != "" {
 		s.Search = t.search(r, q)
+	}
+	if n, err := strconv.Atoi(query.Get("refresh")); err == nil && n > 0 {
+		s.Refresh = min(max(n, minRefresh), 3600)
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	if r.URL.Path == "/status.json" {

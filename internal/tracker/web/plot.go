@@ -18,6 +18,7 @@ type plot struct {
 type line struct {
 	Name, Class string
 	Points      template.HTMLAttr
+	Area        template.HTMLAttr // below the line
 }
 
 const plotWidth, plotHeight = 300.0, 90.0
@@ -89,7 +90,11 @@ func draw(title, span string, format func(float64) string, all ...series) plot {
 			x := plotWidth * float64(k) / float64(len(s.values)-1)
 			fmt.Fprintf(&b, "%.1f,%.1f ", x, plotHeight-1-(plotHeight-4)*v/top)
 		}
-		p.Lines = append(p.Lines, line{s.name, fmt.Sprintf("l%d", i), template.HTMLAttr(fmt.Sprintf(`points="%s"`, strings.TrimSpace(b.String())))})
+		points := strings.TrimSpace(b.String())
+		p.Lines = append(p.Lines, line{
+			s.name, fmt.Sprintf("l%d", i), template.HTMLAttr(fmt.Sprintf(`points="%s"`, points)),
+			template.HTMLAttr(fmt.Sprintf(`points="0,%g %s %g,%g"`, plotHeight, points, plotWidth, plotHeight)),
+		})
 		last = append(last, format(s.values[len(s.values)-1]))
 	}
 	p.Last = strings.Join(last, " · ")

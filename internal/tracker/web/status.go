@@ -27,6 +27,9 @@ type Status struct {
 	Volunteers []Volunteer `json:"volunteers"`
 	History    []Sample    `json:"history"`
 	Search     *Search     `json:"search,omitempty"`
+
+	// Refresh is after how many seconds the page is to be read again; 0: never.
+	Refresh int `json:"-"`
 }
 
 // Swarm sums what peers reported since the host started.
@@ -178,6 +181,28 @@ func (s *Status) UpCount() (n int) {
 		}
 	}
 	return n
+}
+
+// Trouble is how many volunteers are in a state that an operator looks after.
+type Trouble struct {
+	State string
+	Count int
+}
+
+// Troubles counts the volunteers that get no customers though they should.
+func (s *Status) Troubles() (list []Trouble) {
+	for _, state := range []string{"unreachable", "late", "lost", "expected"} {
+		n := 0
+		for i := range s.Volunteers {
+			if s.Volunteers[i].State == state {
+				n++
+			}
+		}
+		if n > 0 {
+			list = append(list, Trouble{state, n})
+		}
+	}
+	return list
 }
 
 // Part is the share of all published contents, 0 to 1.

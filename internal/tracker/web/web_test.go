@@ -63,6 +63,13 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	if bytes.Contains(b, []byte("http-equiv")) {
+		t.Error("the page reads itself again unasked")
+	}
+	s.Refresh = 10
+	if b, _ := s.HTML(); !bytes.Contains(b, []byte(`<meta http-equiv="refresh" content="10">`)) || !bytes.Contains(b, []byte("1 unreachable")) {
+		t.Error("the page lacks its refresh, or the volunteers in trouble")
+	}
 	if dir := os.Getenv("PRSYNC_TEST_PAGES"); dir != "" { // for looking at it
 		for n, s := range map[string]*Status{"full": sample(12), "empty": {Now: s.Now, Started: s.Now}} {
 			b, _ := s.HTML()
