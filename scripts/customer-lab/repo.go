@@ -42,6 +42,7 @@ type repo struct {
 	// was complete; only paths in it are asked for.
 	live map[string]int
 	born map[string]int // path in the tree → round of its first content
+	old  map[string]int // → round from which on something newer was there
 	// payload is the content of each package and version.
 	payload map[string]string // "NAME VERSION" → SHA-256
 	newest  map[string]int    // name → version
@@ -50,7 +51,7 @@ type repo struct {
 func newRepo(ctx context.Context, dir string, packages int) (*repo, error) {
 	r := &repo{
 		tree: filepath.Join(dir, "tree"), work: filepath.Join(dir, "work"), home: filepath.Join(dir, "gpg"), key: filepath.Join(dir, "key.gpg"),
-		contents: map[string][]string{}, live: map[string]int{}, born: map[string]int{}, payload: map[string]string{}, newest: map[string]int{},
+		contents: map[string][]string{}, live: map[string]int{}, born: map[string]int{}, old: map[string]int{}, payload: map[string]string{}, newest: map[string]int{},
 	}
 	for _, d := range []string{"deb/pool", "deb/dists/lab/main", "rpm/packages", "files"} {
 		if err := os.MkdirAll(filepath.Join(r.tree, d), 0o755); err != nil {
@@ -241,12 +242,17 @@ func (r *repo) indexes(ctx context.Context) error {
 func (r *repo) retire() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for p, born := range r.born {
-		if born > r.version-keepRounds || !r.superseded(p) {
+	for p := range r.born {
+		if !r.superseded(p) {
 			continue
 		}
-		delete(r.live, p)
-		if born > r.version-2*keepRounds {
+		if r.old[p] == 0 {
+			r.old[p] = r.version
+		}
+		if r.version-r.old[p] >= keepRounds {
+			delete(r.live, p)
+		}
+		if r.version-r.old[p] < 2*keepRounds {
 			continue
 		}
 		delete(r.born, p)
@@ -261,10 +267,8 @@ func (r *repo) retire() error {
 func (r *repo) superseded(p string) bool {
 	base := filepath.Base(p)
 	switch {
-	case strings.Contains(p, "/by-hash/"):
-		return true
-	case strings.HasPrefix(base, "release-"):
-		return true
+	case strings.Contains(p, "/by-hash/"), strings.HasPrefix(base, "release-"):
+		return r.born[p] < r.version
 	case strings.HasPrefix(base, "lab-package-"):
 		name := base[:len("lab-package-00")]
 		version := fmt.Sprintf("%d.0", r.newest[name])
@@ -316,8 +320,8 @@ func (r *repo) note() error {
 func (r *repo) visible() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for p, born := range r.born {
-		if born > r.version-keepRounds || !r.superseded(p) {
+	for p := range r.born {
+		if r.old[p] == 0 || r.version-r.old[p] < keepRounds {
 			r.live[p] = len(r.contents[p])
 		}
 	}
