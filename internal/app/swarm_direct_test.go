@@ -1,8 +1,10 @@
 package app
 
 import (
+	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,18 +15,27 @@ import (
 // nothing that it can find here.
 func TestSwarmOfOne(t *testing.T) {
 	s := newSite(t)
-	s.write("a", noise(1, 4*mib))
-	s.write("d/copy of a", noise(1, 4*mib))
+	s.write("y", noise(1, 4*mib))
+	s.write("d/copy of y", noise(1, 4*mib))
 	s.write("z", noise(2, 2*mib))
+	for i := range 10 { // as large as y
+		s.write(fmt.Sprintf("b%d", i), noise(byte(10+i), 4*mib))
+	}
+	all, _ := filepath.Glob(s.path("srv/*"))
+	for _, f := range append(all, s.path("srv/d/copy of y")) { // and as old
+		if err := os.Chtimes(f, time.Unix(1e9, 0), time.Unix(1e9, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.start()
 	first := s.auto("c1")
-	if first.left != 2 || first.here != 4*mib || first.host+first.peers != 0 || first.received > 6*mib+100_000 {
+	if first.left != 12 || first.here != 4*mib || first.host+first.peers != 0 || first.received > 46*mib+200_000 {
 		t.Errorf("alone: %+v", first)
 	}
-	if err := os.Rename(s.path("srv/a"), s.path("srv/d/renamed")); err != nil {
+	if err := os.Rename(s.path("srv/y"), s.path("srv/d/renamed")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(s.path("srv/d/copy of a")); err != nil {
+	if err := os.Remove(s.path("srv/d/copy of y")); err != nil {
 		t.Fatal(err)
 	}
 	s.publish()
@@ -41,7 +52,7 @@ func TestSwarmOfOne(t *testing.T) {
 	if n := alone.Header.Get(content.HeaderCompany); n != "0" {
 		t.Errorf("the first is told of %q others", n)
 	}
-	if p := s.auto("c2"); p.left != 0 || p.host != 6*mib {
+	if p := s.auto("c2"); p.left != 0 || p.host != 46*mib {
 		t.Errorf("not alone: %+v", p)
 	}
 	var n int64

@@ -34,9 +34,11 @@ type inode struct{ dev, ino uint64 }
 
 // holding is one file.
 type holding struct {
-	at   place
-	st   fsroot.Stat
-	file *os.File // kept open because its name is gone, or about to go
+	at place
+	st fsroot.Stat
+	// likely is what it should hold, zero where nobody said.
+	likely content.ID
+	file   *os.File // kept open because its name is gone, or about to go
 
 	mu     sync.Mutex
 	id     content.ID
@@ -115,14 +117,14 @@ func (h *holdings) place(at place, st fsroot.Stat, id content.ID) {
 	h.mu.Unlock()
 }
 
-// add notes a file that came from the sender.
-func (h *holdings) add(at place, st fsroot.Stat) {
+// add notes a file that came from the sender, who says that it has the content.
+func (h *holdings) add(at place, st fsroot.Stat, id content.ID) {
 	if !st.IsRegular() || st.Size < h.min || st.Size == 0 {
 		return
 	}
 	h.mu.Lock()
 	h.known[inode{st.Dev, st.Ino}] = true
-	h.bySize[st.Size] = append(h.bySize[st.Size], &holding{at: at, st: st})
+	h.bySize[st.Size] = append(h.bySize[st.Size], &holding{at: at, st: st, likely: id})
 	h.mu.Unlock()
 }
 
@@ -142,6 +144,9 @@ func (h *holdings) find(j *swarmJob) []*holding {
 	f := j.t.f
 	rank := func(c *holding) int {
 		n := 0
+		if c.likely == j.id {
+			n -= 4
+		}
 		if c.st.Mtime.Sec == f.Mtime {
 			n -= 2
 		}

@@ -332,7 +332,7 @@ func (g *generator) directDone(kind eventKind, ndx int32) {
 	if kind == evDone {
 		at := g.at(j.t.name)
 		if st, err := at.lstat(); err == nil {
-			g.swarm.held.add(at, st)
+			g.swarm.held.add(at, st, j.id)
 		}
 	}
 	g.swarm.released(j)
