@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,6 +37,7 @@ type swarmClient struct {
 	bases  []string // of a tracker: the module's directories that are transferred
 	engine *p2p.Client
 	local  *localContents
+	cfg    *transfer.SwarmConfig
 	alone  direct
 }
 
@@ -69,7 +71,15 @@ func (s *swarmClient) open(offer *content.Offer) (*transfer.SwarmConfig, error) 
 	if lookup {
 		cfg.Lookup = s.lookup
 	}
+	s.cfg = cfg
 	return cfg, nil
+}
+
+// debugf tells what goes on, where somebody wants to know.
+func (s *swarmClient) debugf(format string, args ...any) {
+	if s.cfg.Debug != nil {
+		s.cfg.Debug(fmt.Sprintf(format, args...))
+	}
 }
 
 // track finds out which module a tracker is to be asked about: the one in the
@@ -195,6 +205,9 @@ func (s *swarmClient) start(context.Context) (transfer.Swarm, error) {
 		Listen: sw.Listen, Stall: sw.Stall, Linger: sw.Linger,
 		UploadLimit: lower(sw.UploadLimit, s.o.Bwlimit), DownloadLimit: lower(sw.DownloadLimit, s.o.Bwlimit),
 	}
+	if s.cfg.Debug != nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(lines(s.cfg.Debug), &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: bare}))
+	}
 	// Limits of one transfer cannot be set for an engine that others use.
 	if cfg.UploadLimit == 0 && cfg.DownloadLimit == 0 && sw.Listen == "" {
 		for _, dir := range s.p.stateDirs("") {
@@ -214,6 +227,22 @@ func (s *swarmClient) start(context.Context) (transfer.Swarm, error) {
 	return s.use(c)
 }
 
+// lines takes a log's lines one by one.
+type lines func(string)
+
+func (f lines) Write(b []byte) (int, error) {
+	f(strings.TrimPrefix(strings.TrimSuffix(string(b), "\n"), "msg="))
+	return len(b), nil
+}
+
+// bare leaves time and level out of a log.
+func bare(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+		return slog.Attr{}
+	}
+	return a
+}
+
 func (s *swarmClient) use(c *p2p.Client) (transfer.Swarm, error) {
 	if err := c.SetOffer(s.offer); err != nil {
 		c.Close()
@@ -223,6 +252,7 @@ func (s *swarmClient) use(c *p2p.Client) (transfer.Swarm, error) {
 		s.engine.Close() // it has died
 	}
 	s.engine = c
+	s.debugf("engine %d, port %d", c.PID(), c.Port())
 	return c, nil
 }
 

@@ -67,16 +67,19 @@ func (s *swarmClient) askCompany(d *direct) {
 	}
 	a, err := s.http.Do(r)
 	if err != nil {
+		s.debugf("who else is there cannot be found out: %v", err)
 		return
 	}
 	rate := 0.0
-	if n, err := strconv.Atoi(a.Header.Get(content.HeaderCompany)); err == nil && n == 0 && a.StatusCode == http.StatusOK {
+	others := a.Header.Get(content.HeaderCompany)
+	if n, err := strconv.Atoi(others); err == nil && n == 0 && a.StatusCode == http.StatusOK {
 		late.Reset(directProbe)
 		began := time.Now()
 		if _, err := io.CopyN(io.Discard, a.Body, content.CompanyProbe); err == nil {
 			rate = content.CompanyProbe / time.Since(began).Seconds()
 		}
 	}
+	s.debugf("%q others in the swarm; a probe of the link came with %.1f MB/s", others, rate/1e6)
 	if rate < directRate || !late.Stop() {
 		stop()
 		a.Body.Close()
@@ -86,6 +89,9 @@ func (s *swarmClient) askCompany(d *direct) {
 	d.wg.Go(func() {
 		io.Copy(io.Discard, a.Body) // until somebody comes
 		a.Body.Close()
+		if ctx.Err() == nil {
+			s.debugf("somebody else has come to the swarm, or the host has gone")
+		}
 		d.left.Store(0)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,10 @@ func TestSwarmOfOne(t *testing.T) {
 		}
 	}
 	s.start()
-	first := s.auto("c1")
+	first := s.auto("c1", "--debug=swarm")
+	if !strings.Contains(first.out, `swarm: "0" others in the swarm`) {
+		t.Errorf("--debug=swarm does not say why:\n%s", first.out)
+	}
 	if first.left != 12 || first.here != 4*mib || first.host+first.peers != 0 || first.received > 46*mib+200_000 {
 		t.Errorf("alone: %+v", first)
 	}
@@ -52,7 +56,7 @@ func TestSwarmOfOne(t *testing.T) {
 	if n := alone.Header.Get(content.HeaderCompany); n != "0" {
 		t.Errorf("the first is told of %q others", n)
 	}
-	if p := s.auto("c2"); p.left != 0 || p.host != 46*mib {
+	if p := s.auto("c2", "--debug=swarm"); !strings.Contains(p.out, "swarm: engine ") || p.left != 0 || p.host != 46*mib {
 		t.Errorf("not alone: %+v", p)
 	}
 	var n int64

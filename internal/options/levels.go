@@ -81,6 +81,7 @@ var debugWords = [...]flagWord{
 	report.DebugProto:    {"PROTO", whereEnds, "the protocol"},
 	report.DebugRecv:     {"RECV", whereReceiver, "the receiver"},
 	report.DebugSend:     {"SEND", whereSender, "the sender"},
+	report.DebugSwarm:    {"SWARM", whereClient, "the swarm's engine at work"},
 	report.DebugTime:     {"TIME", whereReceiver, "setting of times (levels 1-2)"},
 }
 
@@ -94,7 +95,7 @@ var (
 	}
 	debugVerbosity = []string{
 		2: "BIND,CMD,CONNECT,DEL,DELTASUM,DUP,FILTER,FLIST,ICONV",
-		3: "ACL,BACKUP,CONNECT2,DELTASUM2,DEL2,EXIT,FILTER2,FLIST2,FUZZY,GENR,OWN,RECV,SEND,TIME",
+		3: "ACL,BACKUP,CONNECT2,DELTASUM2,DEL2,EXIT,FILTER2,FLIST2,FUZZY,GENR,OWN,RECV,SEND,SWARM,TIME",
 		4: "CMD2,DELTASUM3,DEL3,EXIT2,FLIST3,ICONV2,OWN2,PROTO,TIME2",
 		5: "CHDIR,DELTASUM4,FLIST4,FUZZY2,HASH,HLINK",
 	}

@@ -51,6 +51,7 @@ const (
 	DebugProto
 	DebugRecv
 	DebugSend
+	DebugSwarm // ours; never sent to a server
 	DebugTime
 	debugCount
 )

@@ -59,6 +59,10 @@ func (s *side) useSwarm() error {
 		}
 		return nil
 	}
+	if s.log.Debug(report.DebugSwarm, 1) {
+		log := s.log.As("swarm")
+		cfg.Debug = func(line string) { log.Printf(report.Info, "swarm: %s\n", line) }
+	}
 	cfg.MinSize, cfg.Require = o.Swarm.MinSize, require
 	if s.p.Env.Terminal && (s.log.Info(report.InfoSwarm, 1) || s.log.Info(report.InfoProgress, 1)) {
 		cfg.View = report.NewSwarmView(s.log)

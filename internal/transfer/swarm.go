@@ -57,6 +57,8 @@ type SwarmConfig struct {
 	Lookup func(ctx context.Context, items []content.LookupItem) ([]content.ID, error)
 	// MinSize is the size in bytes from which files qualify.
 	MinSize int64
+	// Debug takes a line about what the swarm does, nil where nobody wants it.
+	Debug func(line string)
 	// Require makes it an error to fall back.
 	Require bool
 	// View shows the swarm at work, nil for no view.
