@@ -25,6 +25,8 @@ type site struct {
 	dir   string
 	url   string // of the module, for rsync
 	http  string
+	env   []string // of all programs
+	web   http.Client
 	serve *exec.Cmd
 }
 
@@ -101,7 +103,7 @@ func (s *site) command(args ...string) *exec.Cmd {
 	c := exec.Command(filepath.Join(s.bin, "prsync"), args...)
 	// What the host knows of this machine's files is not for clients that
 	// stand for others.
-	c.Env = append(os.Environ(), stateDirVariable+"="+s.path("none"))
+	c.Env = append(append(os.Environ(), stateDirVariable+"="+s.path("none")), s.env...)
 	return c
 }
 
@@ -115,7 +117,7 @@ func (s *site) start() {
 	}
 	s.t.Cleanup(s.stop)
 	for range 200 {
-		if r, err := http.Get(s.http + "/metrics"); err == nil {
+		if r, err := s.web.Get(s.http + "/metrics"); err == nil {
 			r.Body.Close()
 			s.publish()
 			return

@@ -152,6 +152,9 @@ func (g *generator) contentOf(f *flist.File) (content.ID, bool) {
 	}
 	if err := g.lookup(); err != nil {
 		g.swarm.noLookup = true
+		if g.swarm.cfg.Require && g.ended == nil {
+			g.ended = exitcode.New(exitcode.SocketIO, "the swarm's contents cannot be looked up: %w (--swarm=require)", err)
+		}
 		if g.log.Info(report.InfoSwarm, 1) {
 			g.log.Printf(report.Info, "swarm: contents cannot be looked up: %v\n", err)
 		}
