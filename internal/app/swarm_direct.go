@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/host/statedir"
 )
 
 // A swarm of one adds nothing: its engine has to start, announce, and hash
@@ -17,6 +19,8 @@ import (
 // the central host's connection gives nothing to those who come a moment
 // later, so that a client does it only when
 //
+//   - no volunteer runs on this machine: its engine is there already, and the
+//     sooner it has something the better for all;
 //   - the host knows of nobody else in the module's swarm, and lets it know
 //     when somebody comes;
 //   - the link is fast, as a probe of content.CompanyProbe bytes measures;
@@ -57,6 +61,11 @@ func (s *swarmClient) direct(size int64) bool {
 // askCompany asks the host whether somebody else is there, and measures the
 // link if not.
 func (s *swarmClient) askCompany(d *direct) {
+	for _, dir := range s.p.stateDirs("") {
+		if _, err := os.Stat(statedir.Engine(dir)); err == nil {
+			return
+		}
+	}
 	ctx, stop := context.WithCancel(s.ctx)
 	d.stop = stop
 	late := time.AfterFunc(directAsk, stop)
