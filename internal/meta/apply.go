@@ -54,6 +54,9 @@ type Entry struct {
 	// XattrsLater such a value may still come, and its absence is no error.
 	Basis       *fsroot.Pin
 	XattrsLater bool
+	// Link is the symbolic link that stands for the directory
+	// (--keep-dirlinks): owner and times go to it, as in every rsync.
+	Link *fsroot.Pin
 }
 
 // Changes say what Apply changed.
@@ -99,6 +102,9 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // learns what was read on the way: ACLs, owner and mode after a chown that may
 // clear set-id bits, the mode that an ACL brought with it.
 func Apply(p *fsroot.Pin, want, have *Attrs, r *Rules, e Entry) (Changes, error) {
+	if e.Link == nil {
+		e.Link = p
+	}
 	a := applier{p: p, want: want, have: *have, r: r, e: e, mode: WireMode(want.Mode)}
 	if !r.Perms && e.Created && isDir(a.mode) {
 		a.mode |= have.Mode & setgidBit
@@ -168,7 +174,7 @@ func (a *applier) owner() error {
 		if newGID {
 			gid = int(int32(a.want.GID))
 		}
-		if err := a.p.Chown(uid, gid); err != nil {
+		if err := a.e.Link.Chown(uid, gid); err != nil {
 			return a.failed(verb, err)
 		}
 		if a.have.Mode&(setuidBit|setgidBit) != 0 {
@@ -274,7 +280,7 @@ func (a *applier) times() error {
 	if setA {
 		atime = want
 	}
-	if err := a.p.Utimes(atime, mtime); err != nil {
+	if err := a.e.Link.Utimes(atime, mtime); err != nil {
 		return a.failed("failed to set times on", err)
 	}
 	if setM {

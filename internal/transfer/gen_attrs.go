@@ -152,6 +152,12 @@ func (g *generator) sameContent(f *flist.File, lk *look) bool {
 		}
 		return !g.mtimeDiffers(&lk.st, f)
 	case unix.S_IFLNK:
+		if c.Privilege == meta.FakeSuper {
+			// A real link is to become one of those that are kept in a file.
+			if st, err := lk.at.lstat(); err != nil || st.IsSymlink() {
+				return false
+			}
+		}
 		link, err := meta.ReadSymlink(lk.at.root, lk.at.name, c.Privilege)
 		return err == nil && link != "" && link == f.Link()
 	case unix.S_IFDIR:
@@ -210,6 +216,7 @@ type attrCall struct {
 	created   bool
 	basis     *fsroot.Pin // may hold values of extended attributes
 	xLater    bool
+	link      *fsroot.Pin // that stands for the directory, with -K
 }
 
 // setAttrs brings the attributes of what lies at a place to what they should
@@ -229,7 +236,11 @@ func (r *Receiving) setAttrs(l *report.Log, lk *look, f *flist.File, mode uint32
 	var pin *fsroot.Pin
 	var err error
 	if f.IsDir() && r.c.KeepDirlinks {
-		pin, err = lk.at.root.PinFollow(lk.at.name)
+		if pin, err = lk.at.root.PinFollow(lk.at.name); err == nil {
+			if call.link, err = lk.at.root.Pin(lk.at.name); err == nil {
+				defer call.link.Close()
+			}
+		}
 	} else {
 		pin, err = lk.at.root.Pin(lk.at.name)
 	}
@@ -250,7 +261,7 @@ func (r *Receiving) apply(l *report.Log, pin *fsroot.Pin, lk *look, f *flist.Fil
 	have.Access, have.Default = lk.acl, lk.def
 	changes, err := meta.Apply(pin, &want, &have, r.attrRules(), meta.Entry{
 		SkipGroup: f.Flags&flist.SkipGroup != 0, SkipMtime: call.skipTimes, SkipAtime: call.skipTimes,
-		AccurateTime: call.accurate, Created: call.created, Basis: call.basis, XattrsLater: call.xLater,
+		AccurateTime: call.accurate, Created: call.created, Basis: call.basis, XattrsLater: call.xLater, Link: call.link,
 	})
 	// Lines of output that come after this are rsync's only if they show what
 	// rsync knows by then: not all that has changed, but what was read anew.

@@ -536,25 +536,23 @@ func (g *generator) touchUp(dirs []*flist.File) {
 			continue
 		}
 		name := g.name(f)
-		st, err := g.statDir(name)
-		if err != nil || !st.IsDir() {
-			continue
-		}
-		needTime := g.reTimes && g.mtimeDiffers(&st, f)
-		if !needTime && !fixPerms {
-			continue
-		}
-		pin, err := g.pinDir(name)
-		if err != nil {
-			continue
-		}
 		if fixPerms {
-			pin.Chmod(f.Mode)
+			if pin, err := g.pinDir(name); err == nil {
+				pin.Chmod(f.Mode)
+				pin.Close()
+			}
 		}
-		if needTime {
+		if !g.reTimes {
+			continue
+		}
+		// The time of a link that stands for the directory (-K) is its own.
+		if st, err := g.dest.Lstat(name); err != nil || !g.mtimeDiffers(&st, f) {
+			continue
+		}
+		if pin, err := g.dest.Pin(name); err == nil {
 			pin.Utimes(fsroot.Timespec{Nsec: fsroot.OmitTime}, mtimeOf(f))
+			pin.Close()
 		}
-		pin.Close()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,10 +34,25 @@ func (p place) lstat() (fsroot.Stat, error) {
 // at is a name in the destination.
 func (r *Receiving) at(name string) place { return place{r.dest, name, name} }
 
-// destPolicy is how names below the destination are resolved.
+// destPolicy is how names below the destination are resolved: a link that
+// stands for a directory is passed through while it stays in the tree, not with
+// -K alone. (A directory that is transferred replaces the link first, unless
+// --ignore-existing keeps it.)
 func (c *Config) destPolicy() fsroot.Policy {
-	follow := c.KeepDirlinks || c.Relative && !c.ImpliedDirs || c.InsecureLinks
-	return fsroot.Policy{FollowDirLinks: follow, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks}
+	return fsroot.Policy{FollowDirLinks: true, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks}
+}
+
+// startsWithTop reports whether a list begins with the top directory, which is
+// told as new then. In lists that keep the order of transmission (--iconv)
+// rsync looks at the entry whose index is that of the first valid one in
+// sorting order: behind names that could not be converted it misses the top.
+func startsWithTop(l *flist.List) bool {
+	for i, f := range l.Sorted {
+		if f.Active() {
+			return l.Files[i].Base == "."
+		}
+	}
+	return false
 }
 
 // optionPolicy is how directories that options name are opened.
@@ -129,9 +145,7 @@ func (r *Receiving) Destination(arg string) error {
 				return fail(exitcode.FileIO, merr, "mkdir %s failed", c.fullName(c.Cwd, dir))
 			}
 		}
-		if f := firstActive(r.lists[0].Sorted); f != nil && f.Base == "." {
-			r.made = true
-		}
+		r.made = startsWithTop(r.lists[0])
 		if r.log.Info(report.InfoName, 1) || c.OutItemize > 0 {
 			r.log.Printf(report.Info, "created directory %s\n", dir)
 		}
