@@ -89,51 +89,72 @@ func (r *Receiving) backupDirs(l *report.Log, shown, dir string) bool {
 		l.Syserr(report.Error, err, "backup mkdir %s failed", join(shown, dir))
 		return false
 	}
-	r.copyAttrs(l, r.at(dir), place{r.backup, dir, join(shown, dir)})
+	r.copyAttrs(l, r.at(dir), place{r.backup, dir, join(shown, dir)}, false)
 	return true
 }
 
-// copyAttrs gives one entry the attributes of another.
-func (r *Receiving) copyAttrs(l *report.Log, from, to place) {
+// copyAttrs gives one entry the attributes of another, extended ones where xs
+// says so: rsync leaves them out for the directories of a --backup-dir.
+func (r *Receiving) copyAttrs(l *report.Log, from, to place, xs bool) {
+	if want, ok := r.attrsToKeep(l, from, xs); ok {
+		r.giveAttrs(l, to, want)
+	}
+}
+
+// attrsToKeep are the attributes that the backup of an entry gets. Like those
+// that a peer sends, their times have no fractions before protocol 31.
+func (r *Receiving) attrsToKeep(l *report.Log, from place, xs bool) (meta.Attrs, bool) {
 	src, err := from.root.Pin(from.name)
 	if err != nil {
 		l.Syserr(report.Error, err, "backup stat %s failed", r.full(from.shown))
-		return
+		return meta.Attrs{}, false
 	}
 	defer src.Close()
+	st, err := src.Stat()
+	if err != nil {
+		return meta.Attrs{}, false
+	}
+	if r.c.Privilege == meta.FakeSuper {
+		meta.OverlayFakeStat(src, &st)
+	}
+	want := meta.AttrsOf(&st)
+	if r.c.Setup.Protocol < 31 {
+		want.Mtime.Nsec = 0
+	}
+	if r.c.ACLs {
+		if a, d, err := meta.ReadACLs(src, st.Mode, r.c.Privilege); err == nil {
+			a.Strip(st.Mode)
+			want.Access, want.Default = &a, &d
+		}
+	}
+	if r.c.Xattrs > 0 && xs {
+		if list, err := meta.ReadXattrs(src, &r.rules.Xattrs); err == nil {
+			want.Xattrs = list
+			if want.Xattrs == nil {
+				want.Xattrs = meta.Xattrs{}
+			}
+		}
+	}
+	return want, true
+}
+
+// giveAttrs gives a backup its attributes.
+func (r *Receiving) giveAttrs(l *report.Log, to place, want meta.Attrs) {
 	dst, err := to.root.Pin(to.name)
 	if err != nil {
 		return
 	}
 	defer dst.Close()
-	sst, err := src.Stat()
+	st, err := dst.Stat()
 	if err != nil {
 		return
 	}
-	if r.c.Privilege == meta.FakeSuper {
-		meta.OverlayFakeStat(src, &sst)
-	}
-	dstStat, err := dst.Stat()
-	if err != nil {
-		return
-	}
-	want, have := meta.AttrsOf(&sst), meta.AttrsOf(&dstStat)
+	have := meta.AttrsOf(&st)
 	rules := r.rules
 	rules.Perms = true
 	rules.Chmod = nil
-	if r.c.ACLs {
-		if a, d, err := meta.ReadACLs(src, sst.Mode, r.c.Privilege); err == nil {
-			a.Strip(sst.Mode)
-			want.Access, want.Default = &a, &d
-		}
-	}
-	if r.c.Xattrs > 0 {
-		if xs, err := meta.ReadXattrs(src, &r.rules.Xattrs); err == nil {
-			want.Xattrs = xs
-			if want.Xattrs == nil {
-				want.Xattrs = meta.Xattrs{}
-			}
-		}
+	if want.Xattrs == nil {
+		rules.Xattrs.Level = 0
 	}
 	_, err = meta.Apply(dst, &want, &have, &rules, meta.Entry{AccurateTime: true})
 	r.attrErrors(l, &look{at: to}, err)
@@ -279,7 +300,7 @@ func (r *Receiving) copyBackup(l *report.Log, from, to place, st *fsroot.Stat, c
 			return backupFailed
 		}
 	}
-	r.copyAttrs(l, from, to)
+	r.copyAttrs(l, from, to, true)
 	r.backedUp(l, from.shown, to)
 	return backupCopied
 }
@@ -322,11 +343,18 @@ type backupFile struct {
 	file *os.File
 	size int64
 	err  error
+	// attrs are the original's before it was asked for: by the time the copy is
+	// done, the receiver may have begun to overwrite it.
+	attrs meta.Attrs
 }
 
 // backupInPlace opens the backup of a file for --inplace.
 func (g *generator) backupInPlace(name string, st *fsroot.Stat) (*backupFile, error) {
 	to, ok := g.backupPlace(g.log, name)
+	if !ok {
+		return nil, nil
+	}
+	attrs, ok := g.attrsToKeep(g.log, g.at(name), true)
 	if !ok {
 		return nil, nil
 	}
@@ -339,7 +367,7 @@ func (g *generator) backupInPlace(name string, st *fsroot.Stat) (*backupFile, er
 		g.log.Syserr(report.ErrorXfer, err, "open %s", g.full(to.shown))
 		return nil, err
 	}
-	return &backupFile{r: g.Receiving, l: g.log, from: g.at(name), to: to, file: f, size: st.Size}, nil
+	return &backupFile{r: g.Receiving, l: g.log, from: g.at(name), to: to, file: f, size: st.Size, attrs: attrs}, nil
 }
 
 func (b *backupFile) write(p []byte, off int64) {
@@ -367,6 +395,6 @@ func (b *backupFile) close() {
 		b.l.Syserr(report.ErrorXfer, b.err, "write %s failed", b.r.full(b.to.shown))
 		return
 	}
-	b.r.copyAttrs(b.l, b.from, b.to)
+	b.r.giveAttrs(b.l, b.to, b.attrs)
 	b.r.backedUp(b.l, b.from.shown, b.to)
 }
