@@ -110,17 +110,26 @@ func (r *Root) Stat(name string) (Stat, error) {
 	return st, pathError("stat", name, err)
 }
 
-// LeadsToDir reports whether name is a symlink to a directory wherever that
-// is. It tells one bit of what is outside the root, so that a link which is
-// refused, as Stat does, may be told from one to a file.
-func (r *Root) LeadsToDir(name string) bool {
+// StatAnywhere is Stat that follows the symlink name wherever it leads; the
+// directories above it are resolved as ever. What it tells of an entry outside
+// the root is all that anybody learns of it: opening it is still refused.
+func (r *Root) StatAnywhere(name string) (Stat, error) {
 	d, leaf, err := r.at(name)
-	if err != nil || leaf == "" {
-		return false
+	if err != nil {
+		return Stat{}, pathError("stat", name, err)
 	}
 	defer d.release()
+	if leaf == "" {
+		st, err := lstatAt(d.fd, leaf)
+		return st, pathError("stat", name, err)
+	}
 	var u unix.Stat_t
-	return retry(func() error { return unix.Fstatat(d.fd, leaf, &u, 0) }) == nil && u.Mode&unix.S_IFMT == unix.S_IFDIR
+	if err := retry(func() error { return unix.Fstatat(d.fd, leaf, &u, 0) }); err != nil {
+		return Stat{}, pathError("stat", name, err)
+	}
+	var st Stat
+	st.set(&u)
+	return st, nil
 }
 
 // resolveLeaf opens name following a symlink in its last component.

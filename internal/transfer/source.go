@@ -136,8 +136,7 @@ func (s *Sender) excluded(src *source, name string, isDir, all bool) bool {
 func (s *Sender) linkStat(src *source, name string, dirlinks bool) (fsroot.Stat, error) {
 	n := src.rel(name)
 	if s.c.CopyLinks {
-		st, err := src.root.Stat(n)
-		return st, err
+		return s.statFollowed(src, n)
 	}
 	st, err := src.root.Lstat(n)
 	if err != nil {
@@ -147,15 +146,21 @@ func (s *Sender) linkStat(src *source, name string, dirlinks bool) (fsroot.Stat,
 		s.overlayFake(src, n, &st)
 	}
 	if dirlinks && st.IsSymlink() {
-		st2, err := src.root.Stat(n)
-		if err == nil && st2.IsDir() {
+		if st2, err := s.statFollowed(src, n); err == nil && st2.IsDir() {
 			return st2, nil
-		}
-		if errors.Is(err, syscall.ELOOP) && src.root.LeadsToDir(n) {
-			return st, err // out of the module: not to be sent as the link it is not wanted as
 		}
 	}
 	return st, nil
+}
+
+// statFollowed describes what a name points to. A daemon's file list tells of
+// what is outside the module too, as rsync's does; opening it fails.
+func (s *Sender) statFollowed(src *source, n string) (fsroot.Stat, error) {
+	st, err := src.root.Stat(n)
+	if errors.Is(err, syscall.ELOOP) && s.c.Confine {
+		return src.root.StatAnywhere(n)
+	}
+	return st, err
 }
 
 func (s *Sender) overlayFake(src *source, n string, st *fsroot.Stat) {
@@ -183,7 +188,7 @@ func (s *Sender) readStat(src *source, name string) (st fsroot.Stat, link string
 		if s.log.Info(report.InfoSymsafe, 1) {
 			s.log.Printf(report.Info, "copying unsafe symlink \"%s\" -> \"%s\"\n", name, link)
 		}
-		st, err = src.root.Stat(n)
+		st, err = s.statFollowed(src, n)
 		return st, "", err
 	}
 	if s.c.MungeLinks {
