@@ -102,7 +102,14 @@ func (s *side) tellPeer(err error) error {
 	}
 	code := exitcode.Of(err, exitcode.StreamIO)
 	var peer *PeerExit
-	if s.p.Server && !errors.As(err, &peer) {
+	switch {
+	case s.refused():
+		s.refuse(err, code)
+		if s.p.Sender {
+			return &Reported{err}
+		}
+		err = &Reported{err}
+	case s.p.Server && !errors.As(err, &peer):
 		s.serverError(err, code)
 		err = &Reported{err}
 	}
@@ -111,6 +118,35 @@ func (s *side) tellPeer(err error) error {
 	}
 	s.w.Flush()
 	return err
+}
+
+// refused reports whether the module's configuration forbids what the client
+// asks for.
+func (s *side) refused() bool { return s.p.Module != nil && s.p.Module.Err != nil }
+
+// refusalTime is how long a client has to take in why it is refused. What it
+// has sent meanwhile stays unread, so that it meets a broken connection next.
+const refusalTime = 400 * time.Millisecond
+
+// refuse tells the client why. rsync's sender leaves it at that, its receiver
+// ends as after any other error. rsync 3.5.0 clientserver.c:rsync_module.
+func (s *side) refuse(err error, code exitcode.Code) {
+	var e *exitcode.Error
+	if !errors.As(err, &e) || e.Err != nil {
+		s.log.Printf(report.Error, "%s\n", err)
+	}
+	s.w.Flush()
+	t := time.NewTimer(refusalTime)
+	defer t.Stop()
+	select {
+	case <-s.ctx.Done():
+	case <-t.C:
+	}
+	to := report.Error
+	if s.p.Sender {
+		to = report.LogFile
+	}
+	s.log.Printf(to, "%s\n", ExitLine(code, s.role(err)))
 }
 
 // tellsExit reports whether the other side is told of a code: some mean that it
@@ -162,7 +198,7 @@ func (s *side) lingers(err error) time.Duration {
 	switch {
 	case !s.p.Server || s.p.local || s.lost || errors.As(err, &peer) || !tellsExit(code) || code == exitcode.Signal:
 		return 0
-	case s.p.Module != nil && s.p.Module.Err != nil:
+	case s.refused():
 		return 0
 	case s.setup == nil || s.setup.Protocol < 31 || !s.w.Muxed():
 		return oldLingerTime
@@ -192,6 +228,24 @@ func (s *side) linger(err error) {
 		for s.r.Err() == nil {
 			s.r.Byte()
 		}
+	}
+}
+
+// seeOff reads what follows the other side's announced end, until it has
+// closed the connection: a client says so if that was a reset, as it is when a
+// daemon leaves data unread. rsync 3.5.0 io.c:noop_io_until_death.
+func (s *side) seeOff(err error) {
+	var peer *PeerExit
+	if s.p.Server || s.p.local || s.p.Close == nil || !errors.As(err, &peer) {
+		return
+	}
+	defer time.AfterFunc(lingerTime, s.p.Close).Stop()
+	var buf [1024]byte
+	for err = nil; err == nil; {
+		_, err = s.p.In.Read(buf[:])
+	}
+	if errors.Is(err, syscall.ECONNRESET) {
+		s.log.Printf(report.Error, "%s\n", s.connError(err))
 	}
 }
 

@@ -368,6 +368,7 @@ func (s *side) run(ctx context.Context) error {
 	if err != nil {
 		err = s.tellPeer(s.reason(s.lostWrites(err)))
 		s.linger(err)
+		s.seeOff(err)
 	}
 	s.once.Do(func() { close(s.stop) })
 	s.wg.Wait()
