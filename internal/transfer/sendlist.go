@@ -69,7 +69,7 @@ func (s *Sender) SendList(args []string) error {
 		implied := 0
 		for _, a := range args {
 			if s.c.Sanitize {
-				a = flist.Sanitize(a, 0, true)
+				a = flist.Sanitize(a, 0, s.c.Relative)
 			}
 			if err = s.operand(l, a, "", flags, &implied); err != nil {
 				break
@@ -218,7 +218,7 @@ func (s *Sender) listFilesFrom(l *curList, args []string, flags flist.Flags) err
 		if err != nil {
 			return exitcode.New(exitcode.FileIO, "reading the names of --files-from: %w", err)
 		}
-		if err := s.operand(l, flist.Sanitize(name, 0, true), base, flags, &implied); err != nil {
+		if err := s.operand(l, flist.Sanitize(name, 0, s.c.Relative), base, flags, &implied); err != nil {
 			return err
 		}
 	}

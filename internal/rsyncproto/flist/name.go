@@ -55,26 +55,25 @@ func isClean(name string) bool {
 // components ("/./" marks of --relative). A path that becomes empty is ".".
 // rsync 3.5.0 util1.c:sanitize_path.
 func Sanitize(path string, depth int, keepDot bool) string {
-	path = strings.TrimLeft(path, "/")
-	trailing := strings.HasSuffix(path, "/")
+	parts := strings.Split(strings.TrimLeft(path, "/"), "/")
 	var out []string
+	slash := false // what is kept last had a slash behind it
 	level := depth
-	for _, p := range strings.Split(path, "/") {
+	for i, p := range parts {
 		switch p {
 		case "":
 			continue
 		case ".":
-			if keepDot && len(out) > 0 {
-				out = append(out, p)
+			if !keepDot {
+				continue
 			}
-			continue
 		case "..":
 			n := len(out)
 			for n > 0 && out[n-1] == "." {
 				n--
 			}
 			if n > 0 && out[n-1] != ".." {
-				out = out[:n-1]
+				out, slash = out[:n-1], true
 				continue
 			}
 			if level <= 0 {
@@ -82,13 +81,13 @@ func Sanitize(path string, depth int, keepDot bool) string {
 			}
 			level--
 		}
-		out = append(out, p)
+		out, slash = append(out, p), i < len(parts)-1
 	}
 	s := strings.Join(out, "/")
 	if s == "" {
 		return "."
 	}
-	if trailing {
+	if slash {
 		s += "/"
 	}
 	return s

@@ -227,7 +227,7 @@ func TestNames(t *testing.T) {
 		want  string
 	}{
 		{"/etc/passwd", 0, "etc/passwd"}, {"../../x", 0, "x"}, {"../../x", 1, "../x"}, {"a/../../x", 0, "x"},
-		{"a/b/../c", 3, "a/c"}, {"..", 0, "."}, {"..", 1, ".."}, {"../a/../..", 1, ".."}, {"", 0, "."}, {"./a/./b", 0, "a/b"},
+		{"a/b/../c", 3, "a/c"}, {"..", 0, "."}, {"..", 1, ".."}, {"../a/../..", 1, "../"}, {"a/.", 0, "a/"}, {"a/b/..", 0, "a/"}, {"", 0, "."}, {"./a/./b", 0, "a/b"},
 	} {
 		if got := Sanitize(tt.in, tt.depth, false); got != tt.want {
 			t.Errorf("Sanitize(%q, %d) = %q, want %q", tt.in, tt.depth, got, tt.want)
