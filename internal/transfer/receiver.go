@@ -720,7 +720,8 @@ func (v *receiver) data(f *flist.File, w *writing, basis *os.File, basisSize int
 	v.Stats.Matched += s.Matched
 	if w != nil && !device {
 		size := ap.Offset() + v.rangeSize
-		if sparse != nil {
+		// Zeros at the end keep the blocks that --preallocate has given them.
+		if sparse != nil && (updates || sparse.to != size) {
 			if err := sparse.flush(); err != nil {
 				return false, v.writeError(f, err)
 			}
