@@ -76,6 +76,9 @@ type core struct {
 	needsNewline bool
 	counting     bool // the unfinished line is ListCount's
 	live         bool // the line shows a SwarmView
+	// held is the start of a line for standard error: with --stderr=all whole
+	// lines go there, so that those of several programs do not mix.
+	held string
 
 	send      atomic.Pointer[func(code Code, text string) bool]
 	xferError atomic.Bool
@@ -296,7 +299,12 @@ func (c *core) print(toErr bool, text string) {
 	}
 	escape(&b, text, c.cfg.escaping())
 	b.WriteString(end)
-	io.WriteString(w, b.String())
+	if text = b.String(); toErr && c.cfg.Stderr == StderrAll {
+		text = c.held + text
+		i := strings.LastIndexByte(text, '\n') + 1
+		text, c.held = text[:i], text[i:]
+	}
+	io.WriteString(w, text)
 }
 
 // FileLogger returns a Config.LogLine that writes rsync's log file lines:

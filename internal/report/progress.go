@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -209,7 +210,12 @@ func (l *Log) FinishLine() {
 	l.mu.Lock()
 	need := l.needsNewline
 	l.needsNewline = false
+	held := l.held
+	l.held = ""
 	l.mu.Unlock()
+	if held != "" && l.cfg.Err != nil {
+		io.WriteString(l.cfg.Err, held)
+	}
 	if need && l.cfg.Out != nil {
 		fmt.Fprintln(l.cfg.Out)
 	}
