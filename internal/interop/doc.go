@@ -18,5 +18,6 @@
 // Environment: PRSYNC_BIN names a binary to test in place of a fresh build,
 // PRSYNC_PEER a peer in place of /usr/bin/rsync (an older rsync, say).
 // Flags: -keep DIR leaves trees and commands of the cases in DIR; -full runs the
-// whole matrix, some 5,000 cases, of which a plain run takes the core.
+// whole matrix, some 5,000 cases, of which a plain run takes the core; -oracle
+// puts rsync in prsync's place, to see what is chance.
 package interop

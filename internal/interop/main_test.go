@@ -18,6 +18,7 @@ import (
 var (
 	keep   = flag.String("keep", "", "leave the trees and commands of the cases in this `directory`")
 	full   = flag.Bool("full", false, "the whole matrix, not its core only")
+	oracle = flag.Bool("oracle", false, "hold rsync against itself in place of prsync: what differs then is chance")
 	update = flag.Bool("update", false, "record testdata from real rsyncs")
 )
 

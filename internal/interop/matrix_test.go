@@ -88,6 +88,9 @@ func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
 		t.Run(string(w), func(t *testing.T) {
 			want := s.run(t, w, pair{peer, peer}, protocol)
 			pairs := w.pairs()
+			if *oracle {
+				pairs = map[string]pair{"rsync": {peer, peer}}
+			}
 			for _, name := range slices.Sorted(maps.Keys(pairs)) {
 				t.Run(name, func(t *testing.T) {
 					got := s.run(t, w, pairs[name], protocol)

@@ -24,6 +24,8 @@ var varying = []struct {
 	{regexp.MustCompile(`( -\w*e[\d.]*i?LsfxCIvu)P `), "$1 "}, // our letter, see prsync-protocol(5)
 	// Which file lists have arrived when a line is printed is chance.
 	{regexp.MustCompile(` +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d \(xfr#(\d+), (?:to|ir)-chk=\d+/\d+\)`), " RATE TIME (xfr#$1)"},
+	// The progress of a file that is not at its end, in front of what another process prints meanwhile.
+	{regexp.MustCompile(`^ +[\d.,]+[KMGT]? +\d+% +[\d.,]+[kMG]?B/s +\d+:\d\d:\d\d  (\S)`), "$1"},
 	{regexp.MustCompile(`\b(at) [\w./]+:?\(?\d*\)? ?\[(\w+)=[\w.-]+\]`), "$1 PLACE [$2]"},
 	{regexp.MustCompile(`\b(at) [\w./]+\(\d+\) \[(\w+)\]`), "$1 PLACE [$2]"},
 	{regexp.MustCompile(`\.[A-Za-z0-9]{6}"`), `.XXXXXX"`},
@@ -70,11 +72,38 @@ func lines(text string, place *strings.Replacer) []string {
 	return out
 }
 
+// Both sides find by themselves that an option needs a newer protocol, and the
+// first of them to end ends the other: whether that has said so is chance.
+var (
+	tooOld    = regexp.MustCompile(`requires protocol 29 or higher \(negotiated`)
+	endsOfOld = regexp.MustCompile(`^rsync error: protocol incompatibility \(code 2\) at PLACE`)
+)
+
+// oneRefusal leaves the words of one side, whichever it is.
+func oneRefusal(all []string) []string {
+	if !slices.ContainsFunc(all, tooOld.MatchString) {
+		return all
+	}
+	var out []string
+	for _, l := range all {
+		end := endsOfOld.FindString(l)
+		if end != "" {
+			l = end
+		}
+		if (end != "" || tooOld.MatchString(l)) && slices.Contains(out, l) {
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
 // sameLines returns how got differs from want. Messages of several processes
 // mix as they come, so that only the order within these classes is compared:
 // transferred files, and deletions.
 func sameLines(what string, want, got []string) []string {
 	var diff []string
+	want, got = oneRefusal(want), oneRefusal(got)
 	missing, extra := minus(want, got), minus(got, want)
 	for _, l := range missing {
 		diff = append(diff, fmt.Sprintf("%s: - %q", what, l))

@@ -140,6 +140,10 @@ func commonSource(t *testing.T) {
 		source().build(t, filepath.Join(lab, "S"))
 		check(t, os.Mkdir(filepath.Join(lab, "beside"), 0o755))
 		check(t, os.WriteFile(filepath.Join(lab, "beside", "file"), []byte("beside\n"), 0o644))
+		old := time.Unix(1_400_000_000, 0) // not to be taken for a time of a run's own
+		for _, name := range []string{"beside/file", "beside"} {
+			check(t, os.Chtimes(filepath.Join(lab, name), old, old))
+		}
 	})
 }
 

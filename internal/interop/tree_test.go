@@ -88,13 +88,13 @@ func (t tree) clone() tree {
 	return c
 }
 
-// drop removes entries and everything below them.
+// drop removes entries, everything below them and other names of them.
 func (t *tree) drop(paths ...string) {
 	var left tree
 next:
 	for _, n := range *t {
 		for _, p := range paths {
-			if n.path == p || strings.HasPrefix(n.path, p+"/") {
+			if n.path == p || strings.HasPrefix(n.path, p+"/") || n.kind == hard && strings.HasPrefix(n.target, p+"/") {
 				continue next
 			}
 		}
