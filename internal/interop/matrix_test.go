@@ -25,7 +25,7 @@ func TestMatrix(t *testing.T) {
 		t.Log("not root: owners, device nodes and modes without access are left out")
 	}
 	seen := map[string]bool{}
-	for _, s := range slices.Concat(basics, selections, contents, reports) {
+	for _, s := range slices.Concat(basics, selections, contents, reports, combinations) {
 		if seen[s.name] {
 			t.Fatalf("two scenarios are named %s", s.name)
 		}

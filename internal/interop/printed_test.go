@@ -16,8 +16,8 @@ var varying = []struct {
 	{regexp.MustCompile(`^(sent) [\d.,]+[KMGT]? bytes  (received) [\d.,]+[KMGT]? bytes  [\d.,]+[KMGT]? bytes/sec`), "$1 N bytes  $2 N bytes  N bytes/sec"},
 	{regexp.MustCompile(`^(DATE \[PID\] sent) [\d,]+ bytes  received [\d,]+ bytes  ([\d.,]+ bytes/sec)?`), "$1 N bytes  received N bytes  "},
 	{regexp.MustCompile(`\b(total size is .*  speedup is) [\d.,]+`), "$1 N"},
-	{regexp.MustCompile(`^(Total bytes (?:sent|received)): .*`), "$1: N"},
-	{regexp.MustCompile(`^(File list (?:generation|transfer) time): .*`), "$1: N"},
+	{regexp.MustCompile(`^((?:DATE \[PID\] )?Total bytes (?:sent|received)): .*`), "$1: N"},
+	{regexp.MustCompile(`^((?:DATE \[PID\] )?File list (?:generation|transfer) time): .*`), "$1: N"},
 	{regexp.MustCompile(`^(Number of .* in this batch): .*`), "$1: N"},
 	{regexp.MustCompile(`(connection unexpectedly closed) \(\d+ bytes`), "$1 (N bytes"},
 	{regexp.MustCompile(`hash_hits=\d+`), "hash_hits=N"},      // depends on the hash table
@@ -52,6 +52,9 @@ var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
 // found the error, ends it.
 var aboutKilling = regexp.MustCompile(`received SIGUSR1 \(code 19\)`)
 
+// aboutTrust matches a line that Debian adds to rsync.
+var aboutTrust = regexp.MustCompile(`^refusing to follow a symlink owned by an untrusted user; `)
+
 // logLine is what precedes the text of a line of a log file.
 var logLine = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] `)
 
@@ -61,7 +64,7 @@ func lines(text string, place *strings.Replacer) []string {
 	text = logLine.ReplaceAllString(place.Replace(text), "DATE [PID] ")
 	var out []string
 	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		if aboutProgress.MatchString(line) || aboutMemory.MatchString(line) || aboutKilling.MatchString(line) {
+		if aboutProgress.MatchString(line) || aboutMemory.MatchString(line) || aboutKilling.MatchString(line) || aboutTrust.MatchString(line) {
 			continue
 		}
 		for _, v := range varying {

@@ -18,7 +18,7 @@ import (
 // A scenario is an option set over the common trees.
 type scenario struct {
 	name string
-	args string   // options, split at blanks; words have no quotes
+	args string   // options, split at blanks; words have no quotes, RUNDIR is the run's directory
 	more []string // options that hold blanks
 	from []string // source arguments, below the source tree; "" (its content) when there are none
 	to   string   // destination, below the run's directory; "to/" when empty, and noDest for none
@@ -158,7 +158,7 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 	if to == "" {
 		to = "to/"
 	}
-	argv = append([]string{p.client}, strings.Fields(s.args)...)
+	argv = append([]string{p.client}, strings.Fields(strings.ReplaceAll(s.args, "RUNDIR", dir))...)
 	argv = append(argv, s.more...)
 	if protocol != 0 {
 		argv = append(argv, fmt.Sprintf("--protocol=%d", protocol))
