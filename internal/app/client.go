@@ -42,6 +42,10 @@ func (p *program) client(ctx context.Context, o *options.Options, operands []str
 func (p *program) transfer(ctx context.Context, o *options.Options, operands []string, role *string) error {
 	plan, err := client.PlanOperands(o, operands)
 	if err != nil {
+		*role = "sender"
+		if len(operands) > 0 && isRemote(operands[0]) || o.Batch == options.BatchRead {
+			*role = "Receiver"
+		}
 		return err
 	}
 	env, err := p.sessionEnv()
@@ -190,4 +194,9 @@ func readPassword(prompt string) (string, error) {
 	}
 	s, err := bufio.NewReader(tty).ReadString('\n')
 	return strings.TrimRight(s, "\r\n"), err
+}
+
+func isRemote(operand string) bool {
+	_, ok := options.ParseHostspec(operand)
+	return ok
 }
