@@ -178,7 +178,13 @@ func (s *side) config() (*transfer.Config, error) {
 	if err := s.filters(c); err != nil {
 		return nil, err
 	}
-	if !p.Server && p.Sender && o.FilesFrom != "" && !o.FilesFromRemote {
+	// A server that a remote shell runs opens it before it says anything; a
+	// daemon can only tell its client later.
+	own := !o.FilesFromRemote
+	if p.Server {
+		own = o.FilesFrom != "-" && p.Module == nil
+	}
+	if own && p.Sender && o.FilesFrom != "" {
 		s.c = c
 		if err := s.openNames(); err != nil {
 			return nil, err

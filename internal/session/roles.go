@@ -154,7 +154,7 @@ func (s *side) server() error {
 				s.r.StopMux()
 			}
 			s.c.FilesFrom = s.wireNames()
-		} else if s.o.FilesFrom != "" {
+		} else if s.o.FilesFrom != "" && s.c.FilesFrom == nil {
 			if err := s.openNames(); err != nil {
 				return err
 			}
