@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"syscall"
 
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -76,7 +75,7 @@ type localEntry struct {
 func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 	ents, err := g.dest.ReadDir(dir)
 	if err != nil {
-		if !isMissing(err) && !errors.Is(err, syscall.ENOTDIR) {
+		if !isMissing(err) {
 			g.io.Set(ioGeneral)
 			g.log.Syserr(report.ErrorXfer, err, "opendir %s failed", g.full(dir))
 		}

@@ -39,7 +39,7 @@ func (r *Receiving) at(name string) place { return place{r.dest, name, name} }
 // -K alone. (A directory that is transferred replaces the link first, unless
 // --ignore-existing keeps it.)
 func (c *Config) destPolicy() fsroot.Policy {
-	return fsroot.Policy{FollowDirLinks: true, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks}
+	return fsroot.Policy{FollowDirLinks: true, Confine: !c.InsecureLinks, InsecureLinks: c.InsecureLinks, NoAtime: c.OpenNoatime}
 }
 
 // startsWithTop reports whether a list begins with the top directory, which is
