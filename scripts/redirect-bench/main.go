@@ -34,7 +34,7 @@ import (
 
 type bench struct {
 	files, volunteers, connections, peers int
-	store, bin, parent                    string
+	store, bin, parent, wrkCommand        string
 	seconds                               int
 
 	dir, url, rsync string
@@ -53,6 +53,7 @@ func main() {
 	flag.IntVar(&b.seconds, "seconds", 10, "of each measurement")
 	flag.StringVar(&b.store, "store", "memory", "tracker store; \"redis\" starts a redis-server")
 	flag.StringVar(&b.bin, "bin", "", "`directory` with prsync's programs; default is to build them")
+	flag.StringVar(&b.wrkCommand, "wrk", "wrk", "`command` that is wrk, with what is to stand before it")
 	flag.StringVar(&b.parent, "dir", "", "parent `directory` of the data; default is $TMPDIR")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -63,7 +64,7 @@ func main() {
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
-	if _, err := exec.LookPath("wrk"); err != nil {
+	if _, err := exec.LookPath(strings.Fields(b.wrkCommand + " -")[0]); err != nil {
 		return fmt.Errorf("%w (apt-get install wrk)", err)
 	}
 	if b.dir, err = os.MkdirTemp(b.parent, "prsync-redirects-"); err != nil {
@@ -372,7 +373,8 @@ end
 		log.Print(err)
 		return
 	}
-	out, err := exec.CommandContext(ctx, "wrk", "-t2", "-c"+strconv.Itoa(b.connections), "-d"+strconv.Itoa(b.seconds), "-s", file, url).CombinedOutput()
+	argv := append(strings.Fields(b.wrkCommand), "-t2", "-c"+strconv.Itoa(b.connections), "-d"+strconv.Itoa(b.seconds), "-s", file, url)
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	m := regexp.MustCompile(`RESULT (\S+) (\S+) (\S+) (\S+)`).FindSubmatch(out)
 	if err != nil || m == nil {
 		fmt.Printf("%-44s wrk: %v\n%s\n", what, err, out)
