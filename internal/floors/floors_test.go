@@ -15,7 +15,7 @@ const module = "github.com/prsync/prsync/"
 var floors = [][]string{
 	// F0
 	{"internal/exitcode", "internal/fsroot", "internal/charset", "internal/version", "internal/rsyncproto/wire",
-		"internal/delta/checksum", "internal/delta/compress", "internal/filter/wildmatch"},
+		"internal/delta/checksum", "internal/delta/compress", "internal/filter/wildmatch", "internal/netlab"},
 	// F1
 	{"internal/content", "internal/filter", "internal/meta", "internal/report", "internal/delta"},
 	{"internal/rsyncproto", "internal/rsyncproto/flist"},

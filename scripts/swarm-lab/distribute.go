@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prsync/prsync/internal/netlab"
 )
 
 // A distribution is a hub and edges that fetch at the same time.
@@ -36,14 +38,14 @@ func header() {
 
 // bound is the least time in which the edges that live to the end can have
 // everything: sizes are what each wants, all the size of the work.
-func bound(all float64, sizes []float64, hub link, edges []link) float64 {
-	b, sum, up := 8*all/hub.up, 0.0, hub.up
+func bound(all float64, sizes []float64, hub netlab.Link, edges []netlab.Link) float64 {
+	b, sum, up := 8*all/hub.Up, 0.0, hub.Up
 	for i, s := range sizes {
-		if edges[i].down > 0 {
-			b = max(b, 8*s/edges[i].down)
+		if edges[i].Down > 0 {
+			b = max(b, 8*s/edges[i].Down)
 		}
 		sum += 8 * s
-		up += edges[i].up
+		up += edges[i].Up
 	}
 	return max(b, sum/up)
 }
@@ -74,15 +76,15 @@ func (d distribution) run(ctx context.Context, l *lab, name string) (float64, er
 	return 0, nil
 }
 
-func (d distribution) links(l *lab) (hub link, edges []link) {
-	make := func(rate float64) link {
-		return link{up: rate * 1e6 * l.rate, down: asymmetry * rate * 1e6 * l.rate, rtt: d.rtt}
+func (d distribution) links(l *lab) (hub netlab.Link, edges []netlab.Link) {
+	make := func(rate float64) netlab.Link {
+		return netlab.Link{Up: rate * 1e6 * l.rate, Down: asymmetry * rate * 1e6 * l.rate, RTT: d.rtt}
 	}
 	n := d.n
 	if d.corrupt {
 		n++
 	}
-	return make(d.hub), slices.Repeat([]link{make(d.edge)}, n)
+	return make(d.hub), slices.Repeat([]netlab.Link{make(d.edge)}, n)
 }
 
 func (d distribution) round(ctx context.Context, l *lab, name, src string, ours bool) (slowest float64, err error) {
@@ -117,7 +119,7 @@ func (d distribution) round(ctx context.Context, l *lab, name, src string, ours 
 			return 0, err
 		}
 	}
-	before, err := r.nw.hub().sent()
+	before, err := r.nw.Hub().Sent()
 	if err != nil {
 		return 0, err
 	}
@@ -143,7 +145,7 @@ func (d distribution) round(ctx context.Context, l *lab, name, src string, ours 
 		})
 	}
 	wg.Wait()
-	after, err := r.nw.hub().sent()
+	after, err := r.nw.Hub().Sent()
 	if err != nil {
 		return 0, err
 	}

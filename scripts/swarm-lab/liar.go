@@ -29,7 +29,7 @@ func (r *round) corrupt(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	cmd := r.nw.edges()[i].command(ctx, self, liarArg, r.url(), "mod", r.src, filepath.Join(r.l.bin, "prsync-engine"))
+	cmd := r.nw.Edges()[i].Command(ctx, self, liarArg, r.url(), "mod", r.src, filepath.Join(r.l.bin, "prsync-engine"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prsync/prsync/internal/netlab"
 )
 
 func main() {
@@ -144,7 +146,7 @@ func (l *lab) main(dir string, chosen []scenario) (err error) {
 	if err := os.Chmod(l.dir, 0o755); err != nil {
 		return err
 	}
-	sweepStale()
+	netlab.SweepStale()
 	if l.bin == "" {
 		l.bin = filepath.Join(l.dir, "bin")
 		build := exec.CommandContext(ctx, "go", "build", "-o", l.bin+"/", "./cmd/...")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prsync/prsync/internal/netlab"
 )
 
 // samplePeriod is how often processes are looked at. What ends between two
@@ -20,7 +22,7 @@ const clockTicks = 100
 
 // sampler watches the processes of a network.
 type sampler struct {
-	nodes map[uint64]*node // by namespace
+	nodes map[uint64]*netlab.Node // by namespace
 	stop  chan struct{}
 	done  sync.WaitGroup
 	procs map[int]process
@@ -28,16 +30,16 @@ type sampler struct {
 
 // process is what is known of one.
 type process struct {
-	node *node
+	node *netlab.Node
 	name string
 	cpu  float64 // s
 	peak int64   // KiB
 }
 
-func watch(nw *network) *sampler {
-	s := &sampler{nodes: map[uint64]*node{}, stop: make(chan struct{}), procs: map[int]process{}}
-	for _, n := range nw.nodes {
-		s.nodes[n.ino] = n
+func watch(nw *netlab.Network) *sampler {
+	s := &sampler{nodes: map[uint64]*netlab.Node{}, stop: make(chan struct{}), procs: map[int]process{}}
+	for _, n := range nw.Nodes {
+		s.nodes[n.Inode] = n
 	}
 	s.done.Go(func() {
 		t := time.NewTicker(samplePeriod)
@@ -104,7 +106,7 @@ func (s *sampler) summary(edges int) (hub, edge string) {
 	h, e := usage{peak: map[string]int64{}}, usage{peak: map[string]int64{}}
 	for _, p := range s.procs {
 		u, share := &e, float64(max(1, edges))
-		if p.node.name == "hub" {
+		if p.node.Name == "hub" {
 			u, share = &h, 1
 		}
 		if p.name == "ip" {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/prsync/prsync/internal/netlab"
 )
 
 // A round is one program at one piece of work.
@@ -23,7 +25,7 @@ type round struct {
 	dir  string
 	ours bool
 	src  string // what the hub publishes
-	nw   *network
+	nw   *netlab.Network
 	hub  *exec.Cmd
 	more []*exec.Cmd
 
@@ -31,7 +33,7 @@ type round struct {
 }
 
 // newRound starts a hub.
-func (l *lab) newRound(ctx context.Context, ours bool, src string, hub link, edges []link, split bool) (*round, error) {
+func (l *lab) newRound(ctx context.Context, ours bool, src string, hub netlab.Link, edges []netlab.Link, split bool) (*round, error) {
 	dir, err := os.MkdirTemp(l.dir, "round-")
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func (l *lab) newRound(ctx context.Context, ours bool, src string, hub link, edg
 		return nil, err
 	}
 	r := &round{l: l, dir: dir, ours: ours, src: src, split: split}
-	if r.nw, err = newNetwork(ctx, hub, edges); err != nil {
+	if r.nw, err = netlab.New(ctx, hub, edges); err != nil {
 		return nil, err
 	}
 	if err := r.startHub(ctx); err != nil {
@@ -52,16 +54,16 @@ func (l *lab) newRound(ctx context.Context, ours bool, src string, hub link, edg
 
 func (r *round) prsync() string { return filepath.Join(r.l.bin, "prsync") }
 func (r *round) conf() string   { return filepath.Join(r.dir, "hub.conf") }
-func (r *round) url() string    { return "http://" + r.nw.hub().ip + ":8080" }
+func (r *round) url() string    { return "http://" + r.nw.Hub().IP + ":8080" }
 
 func (r *round) startHub(ctx context.Context) error {
-	conf := fmt.Sprintf("use chroot = no\nlog file = %s/hub.rsyncd.log\naddress = %s\n", r.dir, r.nw.hub().ip)
+	conf := fmt.Sprintf("use chroot = no\nlog file = %s/hub.rsyncd.log\naddress = %s\n", r.dir, r.nw.Hub().IP)
 	port := 873
 	if r.split {
 		port = 874
 	}
 	if r.ours {
-		conf += fmt.Sprintf("port = %d\nhttp listen = %s:8080\npublic url = %s\nstate dir = %s/hub\n", port, r.nw.hub().ip, r.url(), r.dir)
+		conf += fmt.Sprintf("port = %d\nhttp listen = %s:8080\npublic url = %s\nstate dir = %s/hub\n", port, r.nw.Hub().IP, r.url(), r.dir)
 	}
 	conf += fmt.Sprintf("[mod]\npath = %s\n", r.src)
 	if r.ours {
@@ -76,7 +78,7 @@ func (r *round) startHub(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return r.await(ctx, r.l.stock, "rsync://"+r.nw.hub().ip)
+		return r.await(ctx, r.l.stock, "rsync://"+r.nw.Hub().IP)
 	}
 	if r.hub, err = r.service(ctx, "hub", r.prsync(), "serve", "--config", r.conf()); err != nil {
 		return err
@@ -89,12 +91,12 @@ func (r *round) startHub(ctx context.Context) error {
 		return err
 	}
 	r.more = append(r.more, d)
-	return r.await(ctx, r.prsync(), "rsync://"+r.nw.hub().ip)
+	return r.await(ctx, r.prsync(), "rsync://"+r.nw.Hub().IP)
 }
 
 // service starts a process on the hub that stays.
 func (r *round) service(ctx context.Context, name string, argv ...string) (*exec.Cmd, error) {
-	cmd := r.nw.hub().command(ctx, argv...)
+	cmd := r.nw.Hub().Command(ctx, argv...)
 	out, err := os.Create(filepath.Join(r.dir, name+".log"))
 	if err != nil {
 		return nil, err
@@ -114,7 +116,7 @@ func (r *round) publish(ctx context.Context) error {
 func (r *round) await(ctx context.Context, argv ...string) error {
 	end := time.Now().Add(2 * time.Minute)
 	for {
-		out, err := r.nw.hub().command(ctx, argv...).CombinedOutput()
+		out, err := r.nw.Hub().Command(ctx, argv...).CombinedOutput()
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -128,7 +130,7 @@ func (r *round) await(ctx context.Context, argv ...string) error {
 
 // close ends everything.
 func (r *round) close() {
-	r.nw.close()
+	r.nw.Close()
 	for _, c := range append(r.more, r.hub) {
 		if c != nil && c.Process != nil {
 			c.Wait()
@@ -191,8 +193,8 @@ func (r *round) sync(ctx context.Context, i int, folder string, args ...string) 
 	if c.err = os.MkdirAll(dest, 0o755); c.err != nil {
 		return c
 	}
-	argv = append(argv, "rsync://"+r.nw.hub().ip+"/mod/"+folder, dest)
-	c.cmd = r.nw.edges()[i].command(ctx, argv...)
+	argv = append(argv, "rsync://"+r.nw.Hub().IP+"/mod/"+folder, dest)
+	c.cmd = r.nw.Edges()[i].Command(ctx, argv...)
 	c.cmd.Env = append(os.Environ(), "PRSYNC_STATE_DIR="+filepath.Join(r.dir, "none"))
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	began := time.Now()
@@ -227,17 +229,17 @@ func (r *round) dieAt(ctx context.Context, i int, after time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(after):
-		r.nw.edges()[i].kill()
+		r.nw.Edges()[i].Kill()
 	}
 }
 
 // loseHub kills the hub's HTTP side and tracker when so much has left it.
 func (r *round) loseHub(ctx context.Context, copies int64) {
-	base, err := r.nw.hub().sent()
+	base, err := r.nw.Hub().Sent()
 	for err == nil && ctx.Err() == nil {
 		time.Sleep(100 * time.Millisecond)
 		var now int64
-		if now, err = r.nw.hub().sent(); now-base > copies {
+		if now, err = r.nw.Hub().Sent(); now-base > copies {
 			r.hub.Process.Signal(unix.SIGKILL)
 			return
 		}

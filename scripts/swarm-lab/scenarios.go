@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/prsync/prsync/internal/netlab"
 )
 
 // scenario is something to measure.
@@ -92,7 +94,7 @@ func (u update) run(ctx context.Context, l *lab, name string, ours bool) (update
 		return updated{}, err
 	}
 	load0 := load()
-	r, err := l.newRound(ctx, ours, src, link{}, []link{{}}, false)
+	r, err := l.newRound(ctx, ours, src, netlab.Link{}, []netlab.Link{{}}, false)
 	if err != nil {
 		return updated{}, err
 	}
@@ -110,7 +112,7 @@ func (u update) run(ctx context.Context, l *lab, name string, ours bool) (update
 			}
 		}
 	}
-	before, err := r.nw.hub().sent()
+	before, err := r.nw.Hub().Sent()
 	if err != nil {
 		return updated{}, err
 	}
@@ -119,7 +121,7 @@ func (u update) run(ctx context.Context, l *lab, name string, ours bool) (update
 	if c.err != nil {
 		return updated{}, c.err
 	}
-	after, err := r.nw.hub().sent()
+	after, err := r.nw.Hub().Sent()
 	if err != nil {
 		return updated{}, err
 	}

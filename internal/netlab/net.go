@@ -1,4 +1,10 @@
-package main
+// Package netlab makes networks of namespaces with shaped access links, for
+// the labs below scripts. It needs root, ip and tc.
+//
+//	hub ──┐
+//	edge1 ┼─ switch    each in a namespace, with a link of its own
+//	edge2 ┘
+package netlab
 
 import (
 	"bytes"
@@ -17,39 +23,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of our namespaces: prefix, process id, number of the network, node.
-const nsPrefix = "prsynclab"
+// prefix is that of our namespaces' names; process id, number of the network
+// and node follow.
+const prefix = "prsynclab"
 
-// A network is a switch with nodes, each in a namespace of its own.
-type network struct {
+// A Network is a switch with nodes, each in a namespace of its own.
+type Network struct {
+	Nodes []*Node // the hub first
+
 	id     string // prefix of its namespaces
-	nodes  []*node
 	relays sync.WaitGroup
 	ends   []*os.File // of relays
 }
 
-// node is the hub or an edge.
-type node struct {
-	name string
-	ns   string
-	ip   string
-	link link
-	ino  uint64 // of the namespace
+// Node is the hub or an edge.
+type Node struct {
+	Name  string
+	IP    string
+	Inode uint64 // of the namespace
+	ns    string
+	link  Link
 }
 
-// link is a node's access link: rates in bits per second, 0 for unlimited; rtt
+// Link is a node's access link: rates in bits per second, 0 for unlimited; RTT
 // is the round-trip time between two nodes with such links.
-type link struct {
-	up, down float64
-	rtt      time.Duration
+type Link struct {
+	Up, Down float64
+	RTT      time.Duration
 }
 
 var networks int
 
-// newNetwork makes a network with a hub and n edges.
-func newNetwork(ctx context.Context, hub link, edges []link) (*network, error) {
+// New makes a network with a hub and n edges.
+func New(ctx context.Context, hub Link, edges []Link) (*Network, error) {
 	networks++
-	nw := &network{id: fmt.Sprintf("%s-%d-%d-", nsPrefix, os.Getpid(), networks)}
+	nw := &Network{id: fmt.Sprintf("%s-%d-%d-", prefix, os.Getpid(), networks)}
 	sw := nw.id + "switch"
 	err := tool(ctx, "", "ip", "netns", "add", sw)
 	if err == nil {
@@ -64,16 +72,16 @@ func newNetwork(ctx context.Context, hub link, edges []link) (*network, error) {
 		}
 	}
 	if err != nil {
-		nw.close()
+		nw.Close()
 		return nil, err
 	}
 	return nw, nil
 }
 
 // add makes a node and plugs it in.
-func (nw *network) add(ctx context.Context, sw, name, ip string, l link) error {
-	n := &node{name: name, ns: nw.id + name, ip: ip, link: l}
-	nw.nodes = append(nw.nodes, n)
+func (nw *Network) add(ctx context.Context, sw, name, ip string, l Link) error {
+	n := &Node{Name: name, ns: nw.id + name, IP: ip, link: l}
+	nw.Nodes = append(nw.Nodes, n)
 	if err := tool(ctx, "", "ip", "netns", "add", n.ns); err != nil {
 		return err
 	}
@@ -81,9 +89,9 @@ func (nw *network) add(ctx context.Context, sw, name, ip string, l link) error {
 	if err := unix.Stat(filepath.Join("/run/netns", n.ns), &st); err != nil {
 		return fmt.Errorf("namespace %s: %w", n.ns, err)
 	}
-	n.ino = st.Ino
+	n.Inode = st.Ino
 	port := "p" + name
-	if l.rtt > 0 {
+	if l.RTT > 0 {
 		if err := nw.relay(sw, port, n); err != nil {
 			return err
 		}
@@ -96,10 +104,10 @@ func (nw *network) add(ctx context.Context, sw, name, ip string, l link) error {
 	if err := tool(ctx, fmt.Sprintf("link set %s master br0\nlink set %s up\n", port, port), "ip", "-n", sw, "-batch", "-"); err != nil {
 		return err
 	}
-	if err := shape(ctx, n.ns, "v", l.up); err != nil {
+	if err := shape(ctx, n.ns, "v", l.Up); err != nil {
 		return err
 	}
-	return shape(ctx, sw, port, l.down)
+	return shape(ctx, sw, port, l.Down)
 }
 
 // shape limits what leaves by a device. A queue of 100 ms is what access
@@ -112,8 +120,8 @@ func shape(ctx context.Context, ns, dev string, rate float64) error {
 		"rate", strconv.FormatInt(int64(rate), 10)+"bit", "burst", "64kb", "latency", "100ms")
 }
 
-// sent counts the bytes that left a node, with all headers.
-func (n *node) sent() (int64, error) {
+// Sent counts the bytes that left a node, with all headers.
+func (n *Node) Sent() (int64, error) {
 	out, err := exec.Command("tc", "-n", n.ns, "-s", "-j", "qdisc", "show", "dev", "v", "root").Output()
 	if err != nil {
 		return 0, fmt.Errorf("tc -s qdisc: %w", err)
@@ -122,18 +130,21 @@ func (n *node) sent() (int64, error) {
 		Bytes int64 `json:"bytes"`
 	}
 	if err := json.Unmarshal(out, &q); err != nil || len(q) == 0 {
-		return 0, fmt.Errorf("tc -s qdisc of %s: %q", n.name, out)
+		return 0, fmt.Errorf("tc -s qdisc of %s: %q", n.Name, out)
 	}
 	return q[0].Bytes, nil
 }
 
-func (nw *network) hub() *node     { return nw.nodes[0] }
-func (nw *network) edges() []*node { return nw.nodes[1:] }
+// Hub is the node in the middle.
+func (nw *Network) Hub() *Node { return nw.Nodes[0] }
 
-// close ends every process in the network and removes it.
-func (nw *network) close() {
-	for _, n := range nw.nodes {
-		n.kill()
+// Edges are all nodes but the hub.
+func (nw *Network) Edges() []*Node { return nw.Nodes[1:] }
+
+// Close ends every process in the network and removes it.
+func (nw *Network) Close() {
+	for _, n := range nw.Nodes {
+		n.Kill()
 	}
 	for _, f := range nw.ends {
 		f.Close()
@@ -142,8 +153,8 @@ func (nw *network) close() {
 	removeNamespaces(nw.id)
 }
 
-// kill ends the processes of a node.
-func (n *node) kill() {
+// Kill ends the processes of a node.
+func (n *Node) Kill() {
 	for range 50 {
 		pids := processes(n.ns)
 		if len(pids) == 0 {
@@ -167,31 +178,31 @@ func processes(ns string) (pids []int) {
 	return pids
 }
 
-func removeNamespaces(prefix string) {
+func removeNamespaces(start string) {
 	all, _ := os.ReadDir("/run/netns")
 	for _, e := range all {
-		if strings.HasPrefix(e.Name(), prefix) {
+		if strings.HasPrefix(e.Name(), start) {
 			exec.Command("ip", "netns", "del", e.Name()).Run()
 		}
 	}
 }
 
-// sweepStale removes what a run left that was killed.
-func sweepStale() {
+// SweepStale removes what a run left that was killed.
+func SweepStale() {
 	all, _ := os.ReadDir("/run/netns")
 	for _, e := range all {
-		rest, ours := strings.CutPrefix(e.Name(), nsPrefix+"-")
+		rest, ours := strings.CutPrefix(e.Name(), prefix+"-")
 		pid, _, _ := strings.Cut(rest, "-")
 		if n, err := strconv.Atoi(pid); !ours || err != nil || unix.Kill(n, 0) == nil {
 			continue
 		}
-		(&node{ns: e.Name()}).kill()
+		(&Node{ns: e.Name()}).Kill()
 		exec.Command("ip", "netns", "del", e.Name()).Run()
 	}
 }
 
-// command is one that runs on the node.
-func (n *node) command(ctx context.Context, argv ...string) *exec.Cmd {
+// Command is one that runs on the node.
+func (n *Node) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", n.ns}, argv...)...)
 	cmd.WaitDelay = 5 * time.Second
 	return cmd

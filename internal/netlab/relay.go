@@ -1,4 +1,4 @@
-package main
+package netlab
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 
 // relay makes the link between a node, where the device is v, and a port of
 // the switch.
-func (nw *network) relay(sw, port string, n *node) error {
+func (nw *Network) relay(sw, port string, n *Node) error {
 	a, err := tap(n.ns, "v")
 	if err != nil {
 		return err
@@ -29,8 +29,8 @@ func (nw *network) relay(sw, port string, n *node) error {
 	}
 	nw.ends = append(nw.ends, b)
 	// Two links make a way, and two ways a round trip.
-	nw.late(a, b, n.link.rtt/4)
-	nw.late(b, a, n.link.rtt/4)
+	nw.late(a, b, n.link.RTT/4)
+	nw.late(b, a, n.link.RTT/4)
 	return nil
 }
 
@@ -86,7 +86,7 @@ const maxFrame = 65536 + 128
 
 // late copies frames from one end to the other, each after the delay, until
 // the ends are closed.
-func (nw *network) late(from, to *os.File, delay time.Duration) {
+func (nw *Network) late(from, to *os.File, delay time.Duration) {
 	type frame struct {
 		due time.Time
 		b   []byte
