@@ -64,7 +64,11 @@ func (l *Lab) Run(policyName string, equal bool, workload int) Result {
 	if equal {
 		w = l.worlds[1]
 	}
-	s := &simulation{world: w, rnd: rand.New(rand.NewPCG(l.seed, uint64(workload)))}
+	return run(l.seed, w, policyName, equal, workload)
+}
+
+func run(seed uint64, w *world, policyName string, equal bool, workload int) Result {
+	s := &simulation{world: w, rnd: rand.New(rand.NewPCG(seed, uint64(workload)))}
 	s.servers = make([]server, len(w.vols)+1)
 	for i := range s.servers {
 		sv := &s.servers[i]

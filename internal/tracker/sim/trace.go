@@ -52,10 +52,7 @@ func newWorld(seed uint64, equal bool) *world {
 	}
 	var sum float64
 	for v := range Volunteers {
-		up := 1.0
-		if !equal {
-			up = []float64{0.25, 0.5, 0.5, 1, 1, 1, 2, 5}[v%8]
-		}
+		up := uplinkOf(v, equal)
 		sum += up
 		w.vols = append(w.vols, volunteer{uplink: up})
 	}
@@ -83,6 +80,26 @@ func newWorld(seed uint64, equal bool) *world {
 	w.draw(rnd, released)
 	return w
 }
+
+// uplinkOf is volunteer v's uplink relative to others'.
+func uplinkOf(v int, equal bool) float64 {
+	if equal {
+		return 1
+	}
+	return []float64{0.25, 0.5, 0.5, 1, 1, 1, 2, 5}[v%8]
+}
+
+// drawClass draws a customer's downlink.
+func drawClass(rnd *rand.Rand) (class int) {
+	u := rnd.Float64()
+	for u -= downlinks[0].share; u > 0 && class < len(downlinks)-1; u -= downlinks[class].share {
+		class++
+	}
+	return class
+}
+
+// Sizes of files are log-normal: median 1.6 MB, mean 3.3 MB.
+const sizeMu, sizeSigma = 14.3, 1.2
 
 // crowd is the relative demand for a group at a time: its Zipf share while it
 // is old; from its release on a flash crowd on top, up in an hour, decaying
@@ -115,8 +132,7 @@ func (w *world) draw(rnd *rand.Rand, released []float64) {
 		}
 		peak = max(peak, sum)
 	}
-	const mu, sigma = 14.3, 1.2 // sizes: median 1.6 MB, mean 3.3 MB
-	meanSize := math.Exp(mu + sigma*sigma/2)
+	meanSize := math.Exp(sizeMu + sizeSigma*sizeSigma/2)
 	perSession := meanSize * meanSession
 	top := MaxWorkload / 100.0 * FullLoad * meanUplink * Volunteers / perSession // sessions per second
 	for t := 0.0; ; {
@@ -131,14 +147,11 @@ func (w *world) draw(rnd *rand.Rand, released []float64) {
 		}
 		x := rnd.Float64() * total
 		g, _ := slices.BinarySearch(row, x)
-		class, u := 0, rnd.Float64()
-		for u -= downlinks[0].share; u > 0 && class < len(downlinks)-1; u -= downlinks[class].share {
-			class++
-		}
+		class := drawClass(rnd)
 		keep := rnd.Float64()
 		at := t
 		for {
-			size := min(math.Exp(mu+sigma*rnd.NormFloat64()), 100e6)
+			size := min(math.Exp(sizeMu+sizeSigma*rnd.NormFloat64()), 100e6)
 			w.requests = append(w.requests, request{at, size, min(g, groups-1), class, keep})
 			if rnd.Float64() < 1.0/meanSession {
 				break
