@@ -7,23 +7,26 @@ import (
 	"strings"
 )
 
-// Plot draws mean and 95th percentile of the response time and the spread of
-// utilization against workload, as SVG. Response times are on a logarithmic
-// axis: some policies leave any other one.
+// Plot draws mean and 95th percentile of the response time, the utilization of
+// the volunteers' uplinks (mean, and dashed the busiest one's) and its spread
+// against workload, as SVG. Response times are on a logarithmic axis: some
+// policies leave any other one.
 func Plot(rs []Result, title string) []byte {
-	const width, height, gap, top, left = 300, 230, 70, 60, 60
+	const width, height, gap, top, left = 250, 230, 70, 84, 60
 	panels := []struct {
 		name string
 		log  bool
 		f    func(Result) float64
+		max  func(Result) float64 // dashed; may be nil
 	}{
-		{"mean response time, s", true, func(r Result) float64 { return r.Mean }},
-		{"95th percentile, s", true, func(r Result) float64 { return r.P95 }},
-		{"maximum / mean utilization", false, Result.Spread},
+		{"mean response time, s", true, func(r Result) float64 { return r.Mean }, nil},
+		{"95th percentile, s", true, func(r Result) float64 { return r.P95 }, nil},
+		{"utilization, mean and busiest (dashed)", false, func(r Result) float64 { return r.UtilMean }, func(r Result) float64 { return r.UtilMax }},
+		{"maximum / mean utilization", false, Result.Spread, nil},
 	}
 	colours := map[string]string{"prsync": "#1668b8", "oracle": "#1d7a3c", "random": "#b3261e", "round robin": "#8a6100", "static weights": "#7a3ea8"}
 	var b strings.Builder
-	w, h := left+len(panels)*(width+gap), top+height+70
+	w, h := left+len(panels)*(width+gap), top+height+50
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12"><rect width="100%%" height="100%%" fill="#fff"/>`, w, h)
 	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" font-weight="bold">%s</text>`, left, html.EscapeString(title))
 	for k, name := range Policies {
@@ -34,6 +37,9 @@ func Plot(rs []Result, title string) []byte {
 		lo, hi := math.Inf(1), math.Inf(-1)
 		for _, r := range rs {
 			lo, hi = min(lo, p.f(r)), max(hi, p.f(r))
+			if p.max != nil {
+				hi = max(hi, p.max(r))
+			}
 		}
 		scale := func(v float64) float64 { return v }
 		if p.log {
@@ -60,15 +66,21 @@ func Plot(rs []Result, title string) []byte {
 		for wl := 20; wl <= MaxWorkload; wl += 20 {
 			fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle">%d</text>`, px(wl), y0+18, wl)
 		}
-		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle">workload, %%</text><text x="%.1f" y="%.1f">%s</text>`, x0+width/2, y0+38, x0, y0+58, p.name)
+		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle">workload, %%</text><text x="%.1f" y="%d" font-weight="bold">%s</text>`, x0+width/2, y0+38, x0, top-12, p.name)
 		for _, name := range Policies {
-			var d strings.Builder
-			for _, r := range rs {
-				if r.Policy == name {
-					fmt.Fprintf(&d, "%.1f,%.1f ", px(r.Workload), py(p.f(r)))
+			line := func(f func(Result) float64, style string) {
+				var d strings.Builder
+				for _, r := range rs {
+					if r.Policy == name {
+						fmt.Fprintf(&d, "%.1f,%.1f ", px(r.Workload), py(f(r)))
+					}
 				}
+				fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="2" %s points="%s"/>`, colours[name], style, strings.TrimSpace(d.String()))
 			}
-			fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/>`, colours[name], strings.TrimSpace(d.String()))
+			line(p.f, "")
+			if p.max != nil {
+				line(p.max, `stroke-dasharray="5 3"`)
+			}
 		}
 	}
 	b.WriteString("</svg>\n")

@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -76,5 +78,29 @@ func TestServer(t *testing.T) {
 	// 4 MB done by now, 96 MB at the uplink's 10 MB/s.
 	if j, _ := s.complete(); math.Abs(s.at-10.6) > 1e-6 || j.size != 100e6 || math.Abs(s.served-102e6) > 1 {
 		t.Errorf("second ends at %g, served %g", s.at, s.served)
+	}
+}
+
+// TestPlot draws a small lab: every policy has a line in every panel.
+func TestPlot(t *testing.T) {
+	var rs []Result
+	for i, p := range Policies {
+		for w := 20; w <= MaxWorkload; w += 20 {
+			rs = append(rs, Result{Policy: p, Workload: w, Mean: float64(w * (i + 1)), P95: float64(w * (i + 2)), UtilMean: float64(w) / 200, UtilMax: float64(w) / 150})
+		}
+	}
+	svg := string(Plot(rs, "a <title>"))
+	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("the plot is no XML: %v", err)
+		}
+	}
+	if n, want := strings.Count(svg, "<polyline"), 5*len(Policies); n != want || strings.Contains(svg, "NaN") {
+		t.Errorf("%d lines, want %d", n, want)
+	}
+	if dir := os.Getenv("PRSYNC_TEST_PAGES"); dir != "" { // for looking at it
+		os.WriteFile(filepath.Join(dir, "plot.svg"), []byte(svg), 0o644)
 	}
 }
