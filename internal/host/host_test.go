@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
 func TestRedirectOnlyToHoldersOfExactlyThis(t *testing.T) {
@@ -159,6 +161,12 @@ func TestVolunteerDies(t *testing.T) {
 	hub := s.central(pub+"path = "+s.path("tree"), nil)
 	e := s.volunteer(1, hub.Bound.URL, "", func(o *Options) { o.noGoodbye = true })
 	s.redirected(hub, "/pub/file", e)
+	for _, url := range []string{hub.Bound.URL, e.Bound.URL} {
+		problems, err := promlint.New(strings.NewReader(s.get(url + "/metrics").body)).Lint() // as "promtool check metrics"
+		if err != nil || len(problems) > 0 {
+			t.Errorf("metrics of %s: %v, %v", url, problems, err)
+		}
+	}
 	e.stop()
 	died := time.Now()
 	s.redirected(hub, "/pub/file", nil)

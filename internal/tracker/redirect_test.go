@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
 func TestRedirect(t *testing.T) {
@@ -273,6 +275,10 @@ func TestStatusAndMetrics(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("metrics lack %q", want)
 		}
+	}
+	problems, err := promlint.New(w.Body).Lint() // as "promtool check metrics"
+	if err != nil || len(problems) > 0 {
+		t.Errorf("metrics: %v, %v", problems, err)
 	}
 }
 

@@ -349,6 +349,30 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
+// TestSystemdSocketActivate starts a host by systemd's own tool, at the first
+// customer.
+func TestSystemdSocketActivate(t *testing.T) {
+	tool, err := exec.LookPath("systemd-socket-activate")
+	if err != nil {
+		t.Skip("needs systemd-socket-activate (apt-get install systemd)")
+	}
+	m := newMachine(t, all...)
+	m.write("tree/file", "content")
+	m.central([]string{"1", "1"})
+	p := ports(t, 2)
+	m.start(func(c *exec.Cmd) {
+		c.Path = tool
+		c.Args = append([]string{tool, "-l", "127.0.0.1:" + p[0], "-l", "127.0.0.1:" + p[1], "--fdname=rsync:http"}, c.Args...)
+	}, "serve", "--config", m.path("central.conf"))
+	m.wait("http", func() bool {
+		code, body := get("http://127.0.0.1:" + p[1] + "/pub/file")
+		return code == 200 && body == "content"
+	})
+	if out, errs, code := m.run("rsync://127.0.0.1:" + p[0] + "/pub/"); code != 0 || !strings.Contains(out, "file") {
+		t.Errorf("rsync: %d %q %s", code, out, errs)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	m := newMachine(t, all...)
 	m.write("bad.conf", "nonsense parameter = 1\n")
