@@ -49,7 +49,7 @@ func main() {
 	flag.IntVar(&b.files, "files", 1_000_000, "files published")
 	flag.IntVar(&b.volunteers, "volunteers", 40, "volunteers that hold all of them")
 	flag.IntVar(&b.connections, "connections", 64, "keep-alive connections of wrk")
-	flag.IntVar(&b.peers, "peers", 500, "different peers that announce")
+	flag.IntVar(&b.peers, "peers", 40, "different peers that announce, all in one swarm")
 	flag.IntVar(&b.seconds, "seconds", 10, "of each measurement")
 	flag.StringVar(&b.store, "store", "memory", "tracker store; \"redis\" starts a redis-server")
 	flag.StringVar(&b.bin, "bin", "", "`directory` with prsync's programs; default is to build them")

@@ -179,7 +179,8 @@ func TestRouting(t *testing.T) {
 	t.Logf("a first copy is routable %v after its sync", time.Since(began))
 	n.sync(e2)
 	for i := range 3 {
-		m.write("tree/a/new", text+fmt.Sprint(i))
+		// Of another size each time: within a second that is what rsync goes by.
+		m.write("tree/a/new", text+strings.Repeat("x", i+1))
 		m.publish("central")
 		if n.to("a/new", e1, 5) || n.to("a/new", e2, 5) {
 			t.Fatal("customers are sent to volunteers that do not have the new content")

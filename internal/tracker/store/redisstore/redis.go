@@ -15,7 +15,7 @@
 //	p:H    hash: peer id + address → the peer (swarms.go)
 //	d:H    sorted set of those that download, by store.Order
 //	s:H, q:H   sets of seeds (Left is 0) and of paused ones
-//	n:H    completed downloads
+//	n:H    completed downloads;  g:H  version of what others see of the peers
 //	lock:… taken while one host changes a volunteer's holdings or sweeps
 //
 // A volunteer that states everything anew gets a fresh slot, so that the old
@@ -45,7 +45,8 @@ const (
 
 // Store is a store.Store in Redis. It is safe for concurrent use.
 type Store struct {
-	c *redis.Client
+	c     *redis.Client
+	lists lists
 
 	mu    sync.Mutex
 	epoch string         // of slots

@@ -68,14 +68,15 @@ func decodeMember(entry, value string) (m member, err error) {
 	if len(entry) < idLen || len(value) < memberSize {
 		return m, errors.New("malformed peer in the tracker store")
 	}
-	b := []byte(value)
 	var n [6]int64
 	for i := range n {
-		n[i] = int64(binary.BigEndian.Uint64(b[4+8*i:]))
+		for _, c := range []byte(value[4+8*i : 12+8*i]) {
+			n[i] = n[i]<<8 | int64(c)
+		}
 	}
 	m.Expires = n[0]
 	m.Peer = store.Peer{
-		ID: entry[:idLen], IP: entry[idLen:], Port: binary.BigEndian.Uint16(b[2:]), Paused: b[1] != 0, Name: value[memberSize:],
+		ID: entry[:idLen], IP: entry[idLen:], Port: uint16(value[2])<<8 | uint16(value[3]), Paused: value[1] != 0, Name: value[memberSize:],
 		Left: n[1], Uploaded: n[2], Downloaded: n[3], Origin: n[4], Corrupt: n[5],
 	}
 	return m, nil
@@ -93,13 +94,17 @@ func keysOf(h content.InfoHash) keys {
 // second. A peer that announces the same as before costs one write.
 //
 // ARGV: prefix, info hash, entry, value ("" when it leaves), score among those
-// that download, peers wanted, seconds to keep, limits of swarms and peers.
+// that download, peers wanted, seconds to keep, limits of swarms and peers, and the version of
+// the list that the host has.
 // It returns -1 or -2 for a limit that was reached, else the value before,
-// how many seed, how many do not, names and values of the peers.
+// how many seed, how many do not, the version of the list, and the peers if
+// the host has another version: one string with the lengths of name (one byte)
+// and value (two), name, value. A list of them would be hundreds of strings to
+// send and to read.
 var luaAnnounce = redis.NewScript(`
 local P, h, e, v = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local want = tonumber(ARGV[6])
-local kp, kn = P..'p:'..h, P..'n:'..h
+local kp, kn, kg = P..'p:'..h, P..'n:'..h, P..'g:'..h
 local sets = {d = P..'d:'..h, s = P..'s:'..h, q = P..'q:'..h}
 local prev = redis.call('HGET', kp, e)
 local was = prev and string.sub(prev, 1, 1) or ''
@@ -110,7 +115,10 @@ if was ~= is and prev then
   redis.call('SREM', sets.q, e)
 end
 if v == '' then
-  if prev then redis.call('HDEL', kp, e) end
+  if prev then
+    redis.call('HDEL', kp, e)
+    redis.call('INCR', kg)
+  end
 else
   if not prev then
     if redis.call('SADD', P..'sw', h) == 1 and redis.call('SCARD', P..'sw') > tonumber(ARGV[8]) then
@@ -124,19 +132,29 @@ else
     if is == 'd' then redis.call('ZADD', sets.d, ARGV[5], e) else redis.call('SADD', sets[is], e) end
     if is == 's' and (was == 'd' or was == 'q') then redis.call('INCR', kn) end
   end
+  -- Others see class, port and name.
+  if was ~= is or string.sub(prev, 2, 4) ~= string.sub(v, 2, 4) or string.sub(prev, 53) ~= string.sub(v, 53) then
+    if redis.call('INCR', kg) == 1 then
+      local t = redis.call('TIME')
+      redis.call('SET', kg, t[1]..string.format('%06d', t[2])) -- never a version that was
+    end
+  end
   local keep = tonumber(ARGV[7])
   if was ~= is or redis.call('TTL', kp) < keep / 2 then
-    for _, k in ipairs({kp, sets.d, sets.s, sets.q, kn}) do redis.call('EXPIRE', k, keep) end
+    for _, k in ipairs({kp, sets.d, sets.s, sets.q, kn, kg}) do redis.call('EXPIRE', k, keep) end
   end
 end
 local nd, ns, nq = redis.call('ZCARD', sets.d), redis.call('SCARD', sets.s), redis.call('SCARD', sets.q)
-if want <= 0 or nd + ns + nq == 0 then return {prev, ns, nd + nq} end
+local version = redis.call('GET', kg) or ''
+if want <= 0 or version ~= '' and version == ARGV[10] then return {prev, ns, nd + nq, version} end
+if nd + ns + nq == 0 then return {prev, ns, nd + nq, version, ''} end
 -- A quarter of the answer is for seeds, if there are so many.
 local quarter = math.floor(want / 4)
 local paused = math.min(nq, quarter)
 local names = redis.call('ZRANGE', sets.d, 0, math.max(want - math.min(ns + paused, quarter), 1) - 1)
 local room, seeds = want - #names, ns
 if ns + paused > room then
+  version = '' -- a choice that is not to be kept
   paused = math.floor(room * paused / (ns + paused))
   seeds = room - paused
 end
@@ -145,8 +163,17 @@ for _, l in ipairs({{sets.s, seeds}, {sets.q, paused}}) do
     for _, n in ipairs(redis.call('SRANDMEMBER', l[1], l[2])) do names[#names + 1] = n end
   end
 end
-if #names == 0 then return {prev, ns, nd + nq} end
-return {prev, ns, nd + nq, names, redis.call('HMGET', kp, unpack(names))}`)
+if #names == 0 then return {prev, ns, nd + nq, version, ''} end
+local list, values = {}, redis.call('HMGET', kp, unpack(names))
+for i, n in ipairs(names) do
+  local value = values[i]
+  if value then
+    list[#list + 1] = string.char(#n, math.floor(#value / 256), #value % 256)
+    list[#list + 1] = n
+    list[#list + 1] = value
+  end
+end
+return {prev, ns, nd + nq, version, table.concat(list)}`)
 
 // Announce implements store.Store, in one round trip.
 func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time) ([]store.Swarm, error) {
@@ -154,15 +181,20 @@ func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time)
 		return nil, nil
 	}
 	out := make([]store.Swarm, len(ups))
+	have := make([]*list, len(ups))
 	answers, err := s.script(ctx, luaAnnounce, len(ups), func(i int) []any {
 		u := &ups[i]
 		var value []byte
 		if !u.Stopped {
 			value = encodeMember(&u.Peer, now.Add(u.TTL))
 		}
+		version := ""
+		if have[i] = s.lists.get(u.InfoHash, u.Want, now); have[i] != nil {
+			version = have[i].version
+		}
 		// A score is a float64: the order's upper 53 bits, then by name.
 		return []any{prefix, u.InfoHash[:], entry(&u.Peer), value, store.Order(u.Peer.ID) >> 11, u.Want,
-			int(keep.Seconds()), store.MaxSwarms, store.MaxPeersPerSwarm}
+			int(keep.Seconds()), store.MaxSwarms, store.MaxPeersPerSwarm, version}
 	})
 	if err != nil {
 		return nil, err
@@ -174,45 +206,50 @@ func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time)
 		case -2:
 			return nil, fmt.Errorf("pack %s: %w (%d peers)", ups[i].InfoHash, store.ErrFull, store.MaxPeersPerSwarm)
 		}
-		if err := readSwarm(&out[i], &ups[i], answer, now); err != nil {
+		l, err := readSwarm(&out[i], &ups[i], answer, have[i], now)
+		if err != nil {
 			return nil, err
+		}
+		if l != nil && l != have[i] {
+			s.lists.put(ups[i].InfoHash, l)
 		}
 	}
 	return out, nil
 }
 
-// readSwarm reads what luaAnnounce returned.
-func readSwarm(out *store.Swarm, u *store.Update, answer any, now time.Time) error {
-	list, _ := answer.([]any)
-	if len(list) < 3 {
-		return fmt.Errorf("tracker store: unexpected answer %T", answer)
+// readSwarm reads what luaAnnounce returned, and the peers from there or from
+// the list that the host has already.
+func readSwarm(out *store.Swarm, u *store.Update, answer any, have *list, now time.Time) (*list, error) {
+	fields, _ := answer.([]any)
+	if len(fields) < 4 {
+		return nil, fmt.Errorf("tracker store: unexpected answer %T", answer)
 	}
-	if prev, ok := list[0].(string); ok {
+	if prev, ok := fields[0].(string); ok {
 		if m, err := decodeMember(entry(&u.Peer), prev); err == nil {
 			out.Prev, out.Known = m.Peer, true
 		}
 	}
-	complete, _ := list[1].(int64)
-	incomplete, _ := list[2].(int64)
+	complete, _ := fields[1].(int64)
+	incomplete, _ := fields[2].(int64)
 	out.Complete, out.Incomplete = int(complete), int(incomplete)
-	if len(list) < 5 {
-		return nil
+	if u.Want <= 0 {
+		return nil, nil
 	}
-	names, _ := list[3].([]any)
-	values, _ := list[4].([]any)
-	for j := range min(len(names), len(values)) {
-		name, _ := names[j].(string)
-		value, ok := values[j].(string)
-		if !ok {
-			continue
-		}
-		m, err := decodeMember(name, value)
-		if err != nil || m.Expires <= now.UnixMilli() || m.Peer.Seed() && m.Peer.Port == 0 {
-			continue
-		}
-		out.Peers = append(out.Peers, m.Peer)
+	l := have
+	if len(fields) > 4 {
+		peers, _ := fields[4].(string)
+		version, _ := fields[3].(string)
+		l = readList(version, peers, u.Want, now)
 	}
-	return nil
+	if l == nil {
+		return nil, errors.New("tracker store: an answer without peers")
+	}
+	for i := range l.members {
+		if m := &l.members[i]; m.Expires > now.UnixMilli() && !(m.Peer.Seed() && m.Peer.Port == 0) {
+			out.Peers = append(out.Peers, m.Peer)
+		}
+	}
+	return l, nil
 }
 
 // script runs a script n times in one round trip.
@@ -285,6 +322,7 @@ var luaDrop = redis.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
   redis.call('HDEL', KEYS[1], ARGV[1]); redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('SREM', KEYS[3], ARGV[1]); redis.call('SREM', KEYS[4], ARGV[1])
+  if redis.call('EXISTS', KEYS[5]) == 1 then redis.call('INCR', KEYS[5]) end
 end
 return 0`)
 
@@ -307,7 +345,7 @@ func (s *Store) sweepPeers(ctx context.Context, now time.Time) error {
 			if m, err := decodeMember(e, js); err == nil && m.Expires > now.UnixMilli() {
 				continue
 			}
-			if err := luaDrop.Run(ctx, s.c, []string{k.peers, k.down, k.seeds, k.paused}, e, js).Err(); err != nil {
+			if err := luaDrop.Run(ctx, s.c, []string{k.peers, k.down, k.seeds, k.paused, prefix + "g:" + raw}, e, js).Err(); err != nil {
 				return err
 			}
 			left--

@@ -109,6 +109,24 @@ func testPeers(t *testing.T, s store.Store) {
 	if slices.Contains(ids(got), a.ID) || got.Complete != 1 {
 		t.Errorf("stopped peer is still there: %q, %d complete", ids(got), got.Complete)
 	}
+	// What others see of a peer changes with its next announce.
+	b.Port++
+	announce(t, s, epoch, store.Update{InfoHash: h, Peer: b, Want: 10})
+	got = announce(t, s, epoch.Add(50*time.Second), store.Update{InfoHash: h, Peer: c, Want: 10})
+	if i := slices.IndexFunc(got.Peers, func(p store.Peer) bool { return p.ID == b.ID }); i < 0 || got.Peers[i].Port != b.Port {
+		t.Errorf("after a change of port: %+v", got.Peers)
+	}
+	// Who announces goes on, who does not expires, also for an asker who has just seen both.
+	announce(t, s, epoch.Add(50*time.Second), store.Update{InfoHash: h, Peer: b, Want: 10})
+	d := peer(4, 9)
+	announce(t, s, epoch.Add(20*time.Second), store.Update{InfoHash: h, Peer: d, Want: 10})
+	if got = announce(t, s, epoch.Add(70*time.Second), store.Update{InfoHash: h, Peer: c, Want: 10}); !slices.Equal(ids(got), []string{b.ID, c.ID, d.ID}) {
+		t.Errorf("at 70 s: %q", ids(got))
+	}
+	if got = announce(t, s, epoch.Add(90*time.Second), store.Update{InfoHash: h, Peer: c, Want: 10}); !slices.Equal(ids(got), []string{b.ID, c.ID}) {
+		t.Errorf("at 90 s: %q", ids(got))
+	}
+	announce(t, s, epoch.Add(90*time.Second), store.Update{InfoHash: h, Peer: d, Stopped: true})
 	noPort := peer(9, 7)
 	noPort.Port = 0
 	if got = announce(t, s, epoch, store.Update{InfoHash: h, Peer: noPort, Want: 10}); !slices.Contains(ids(got), noPort.ID) {
