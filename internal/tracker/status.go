@@ -164,6 +164,7 @@ func (t *Tracker) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if n, err := strconv.Atoi(query.Get("refresh")); err == nil && n > 0 {
 		s.Refresh = min(max(n, minRefresh), 3600)
 	}
+	s.Sort()
 	w.Header().Set("Cache-Control", "no-cache")
 	if r.URL.Path == "/status.json" {
 		w.Header().Set("Content-Type", "application/json")
@@ -199,7 +200,6 @@ func (t *Tracker) search(r *http.Request, q string) *web.Search {
 	s.FromHost, s.Gone = p.FromHost, p.Gone
 	s.Href = string(escapePath(append(escapePath([]byte("/"), module), '/'), path))
 	s.Holders, _ = t.holders(r.Context(), p.ID, nil)
-	slices.Sort(s.Holders)
 	return s
 }
 

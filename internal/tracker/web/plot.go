@@ -59,10 +59,18 @@ func plots(s *Status) []plot {
 	number := func(f float64) string { return Count(int64(math.Ceil(f))) }
 	return []plot{
 		draw("Volunteers send", span, rate, series{"to customers", value(func(s *Sample) int64 { return s.CustomerRate })}, series{"to peers", value(func(s *Sample) int64 { return s.PeerRate })}),
-		draw("Customers per second", span, func(f float64) string { return fmt.Sprintf("%.3g", f) }, series{"redirected", per(func(s *Sample) int64 { return s.Redirects })}, series{"served by this host", per(func(s *Sample) int64 { return s.Served })}),
+		draw("Customers per second", span, frequency, series{"redirected", per(func(s *Sample) int64 { return s.Redirects })}, series{"served by this host", per(func(s *Sample) int64 { return s.Served })}),
 		draw("Swarm share", span, func(f float64) string { return fmt.Sprintf("%.0f %%", f) }, series{"", share}),
 		draw("Volunteers in contact", span, number, series{"", value(func(s *Sample) int64 { return s.Up })}),
 	}
+}
+
+// frequency formats a number per second.
+func frequency(f float64) string {
+	if f >= 100 {
+		return Count(int64(math.Round(f)))
+	}
+	return fmt.Sprintf("%.2g", f)
 }
 
 type series struct {

@@ -4,6 +4,7 @@ package web
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -171,6 +172,15 @@ func (h *History) Samples() []Sample {
 		out = append(out, all[i])
 	}
 	return out
+}
+
+// Sort orders volunteers, modules and holders by name.
+func (s *Status) Sort() {
+	slices.SortFunc(s.Volunteers, func(a, b Volunteer) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(s.Modules, func(a, b Module) int { return compareNames(a.Name, b.Name) })
+	if s.Search != nil {
+		slices.SortFunc(s.Search.Holders, compareNames)
+	}
 }
 
 // UpCount is how many volunteers are in contact.

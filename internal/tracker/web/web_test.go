@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -75,6 +76,21 @@ func TestPage(t *testing.T) {
 			b, _ := s.HTML()
 			os.WriteFile(filepath.Join(dir, n+".html"), b, 0o644)
 		}
+	}
+}
+
+func TestSort(t *testing.T) {
+	want := []string{"a", "edge", "edge0", "edge2", "edge02b", "edge10", "edge10a", "edge11", "x1y9", "x1y10"}
+	for i, a := range want {
+		for j, b := range want {
+			if got := compareNames(a, b); got != cmp.Compare(i, j) {
+				t.Errorf("%s and %s compare as %d", a, b, got)
+			}
+		}
+	}
+	s := &Status{Volunteers: []Volunteer{{Name: "e10"}, {Name: "e9"}}, Search: &Search{Holders: []string{"e10", "e9"}}}
+	if s.Sort(); s.Volunteers[0].Name != "e9" || s.Search.Holders[0] != "e9" {
+		t.Errorf("%+v", s)
 	}
 }
 
