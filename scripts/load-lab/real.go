@@ -239,7 +239,7 @@ func (r *real) once(ctx context.Context, policy string, workload int) (o outcome
 	if err != nil {
 		return o, err
 	}
-	before, err := r.sent()
+	before, err := r.drained(ctx)
 	if err != nil {
 		return o, err
 	}
@@ -291,6 +291,25 @@ func (r *real) once(ctx context.Context, policy string, workload int) (o outcome
 	o.mean /= float64(len(times))
 	o.p95 = times[len(times)*95/100]
 	return o, nil
+}
+
+// drained waits until nothing of a run before is on its way any more, and
+// until the host has heard so.
+func (r *real) drained(ctx context.Context) (sent []float64, err error) {
+	for last := []float64(nil); ctx.Err() == nil; last = sent {
+		if sent, err = r.sent(); err != nil {
+			return nil, err
+		}
+		quiet := last != nil
+		for v := range last {
+			quiet = quiet && sent[v]-last[v] < 16<<10 // announces
+		}
+		if quiet {
+			return sent, nil
+		}
+		time.Sleep(6 * time.Second) // more than an announce interval
+	}
+	return nil, ctx.Err()
 }
 
 // sent are the bytes that left each volunteer, with all headers.

@@ -164,6 +164,9 @@ func (c *customers) end() {
 // TestRouting follows contents from a volunteer's verification to the
 // redirect, and away from volunteers that lost them.
 func TestRouting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for announces of real processes")
+	}
 	m := newMachine(t, all...)
 	p := ports(t, 4)
 	text := strings.Repeat("content ", 20000)
@@ -290,6 +293,9 @@ func balancer(t *testing.T, hosts ...string) (addr string) {
 // TestTwoHosts lets two central hosts share a Redis, and kills one: customers
 // of the other notice nothing, and volunteers go on through it.
 func TestTwoHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for announces of real processes")
+	}
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("needs redis-server (apt-get install redis-server)")
