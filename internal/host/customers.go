@@ -37,16 +37,16 @@ func (v *volunteer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, path, err := splitPath(r.URL.EscapedPath())
+	var id content.ID
+	if q := r.URL.Query(); err == nil && q.Has(tracker.QueryID) {
+		id, err = content.ParseID(q.Get(tracker.QueryID))
+	}
 	if err != nil {
+		if v.refusals.Allow() {
+			v.o.Log.Warn("request refused", "from", r.RemoteAddr, "path", fmt.Sprintf("%.200s", r.URL.EscapedPath()), "reason", err)
+		}
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
-	}
-	var id content.ID
-	if q := r.URL.Query(); q.Has(tracker.QueryID) {
-		if id, err = content.ParseID(q.Get(tracker.QueryID)); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
 	}
 	if v.serving != nil && r.Method == http.MethodGet {
 		select {
@@ -121,7 +121,7 @@ func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, 
 }
 
 // splitPath splits an escaped URL path into module and path. "." and ".."
-// elements and escaped slashes are errors.
+// elements, escaped slashes and control characters are errors.
 func splitPath(escaped string) (module, path string, err error) {
 	bad := errors.New("malformed path")
 	if len(escaped) > maxURLPath {
@@ -133,7 +133,7 @@ func splitPath(escaped string) (module, path string, err error) {
 			continue
 		}
 		u, err := url.PathUnescape(e)
-		if err != nil || u == "." || u == ".." || strings.ContainsAny(u, "/\x00") {
+		if err != nil || u == "." || u == ".." || strings.ContainsFunc(u, func(c rune) bool { return c == '/' || c < ' ' || c == 0x7f }) {
 			return "", "", bad
 		}
 		elems = append(elems, u)

@@ -193,7 +193,7 @@ func TestSplitPath(t *testing.T) {
 			t.Errorf("splitPath(%q) = %q, %q, %v", in, m, p, err)
 		}
 	}
-	for _, in := range []string{"", "/", "/mod/../x", "/mod/%2e%2e/x", "/mod/a%2fb", "/mod/%00", "/mod/%zz", "/./x", "/" + strings.Repeat("x", maxURLPath)} {
+	for _, in := range []string{"", "/", "/mod/../x", "/mod/%2e%2e/x", "/mod/a%2fb", "/mod/%00", "/mod/a%0d%0ab", "/mod/a%7f", "/mod/%zz", "/./x", "/" + strings.Repeat("x", maxURLPath)} {
 		if m, p, err := splitPath(in); err == nil {
 			t.Errorf("splitPath(%.50q) = %q, %q", in, m, p)
 		}

@@ -32,6 +32,9 @@ func TestRedirectOnlyToHoldersOfExactlyThis(t *testing.T) {
 	if body, from, err := s.fetch(hub.Bound.URL + "/pub/a/file"); err != nil || body != "new content" || from != e2.Bound.HTTP.String() {
 		t.Fatalf("fetched %q from %s: %v", body, from, err)
 	}
+	if a := s.get(e1.Bound.URL + "/pub/%2e%2e/etc/passwd"); a.code != http.StatusBadRequest || strings.Count(e1.log.String(), "request refused") != 1 {
+		t.Errorf("a path trick at a volunteer: %d, log:\n%s", a.code, e1.log)
+	}
 	// What nobody holds comes from the host.
 	if body, from, err := s.fetch(hub.Bound.URL + "/pub/other"); err != nil || body != "another" || from != hub.Bound.HTTP.String() {
 		t.Fatalf("fetched %q from %s: %v", body, from, err)

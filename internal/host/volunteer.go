@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/daemon/conf"
@@ -35,6 +36,8 @@ type volunteer struct {
 	metrics http.Handler
 	central string
 	serving chan struct{} // one element per customer; nil: no limit
+	// refusals bounds the log of refused requests.
+	refusals *rate.Limiter
 }
 
 // Volunteer runs an edge host until ctx ends, which is no error.
@@ -51,7 +54,7 @@ func Volunteer(ctx context.Context, o Options) error {
 	case g.VolunteerName == "" || g.VolunteerSecret == "":
 		return fmt.Errorf(`%s: a volunteer needs "volunteer name" and "volunteer secret", as in the central host's volunteer secrets file`, f.Path)
 	}
-	v := &volunteer{o: &o, started: f, central: g.CentralURL}
+	v := &volunteer{o: &o, started: f, central: g.CentralURL, refusals: rate.NewLimiter(1, 20)}
 	if v.state, err = prepareState(f, o.Env, statedir.Volunteer); err != nil {
 		return err
 	}
