@@ -148,20 +148,17 @@ func holdKey(id []byte) string { return prefix + "h:" + string(id) }
 
 // Holders implements store.Store.
 func (s *Store) Holders(ctx context.Context, id content.ID, dst []string) ([]string, error) {
-	var bits, epoch *redis.StringCmd
-	// Both in one transaction: a slot's bits and its owner belong together.
-	_, err := s.c.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		bits, epoch = p.Get(ctx, holdKey(id[:])), p.Get(ctx, prefix+"epoch")
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
+	// Both in one command: a slot's bits and its owner belong together.
+	both, err := s.c.MGet(ctx, holdKey(id[:]), prefix+"epoch").Result()
+	if err != nil || len(both) != 2 {
 		return dst, err
 	}
-	b := bits.Val()
+	b, _ := both[0].(string)
 	if b == "" {
 		return dst, nil
 	}
-	slots, err := s.names(ctx, epoch.Val())
+	epoch, _ := both[1].(string)
+	slots, err := s.names(ctx, epoch)
 	if err != nil {
 		return dst, err
 	}
