@@ -126,6 +126,7 @@ func (l *lab) run(ctx context.Context) (_ *report, err error) {
 	if l.repo, err = newRepo(ctx, l.dir, l.packages); err != nil {
 		return nil, fmt.Errorf("making the repository: %w", err)
 	}
+	defer l.repo.close()
 	l.say("repository: %d packages as deb and rpm, %d files", l.packages, len(l.repo.born))
 	if l.site, err = newSite(ctx, l); err != nil {
 		return nil, err

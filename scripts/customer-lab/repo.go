@@ -89,6 +89,9 @@ func newRepo(ctx context.Context, dir string, packages int) (*repo, error) {
 	return r, r.note()
 }
 
+// close ends the agent that gpg has started.
+func (r *repo) close() { exec.Command("gpgconf", "--homedir", r.home, "--kill", "all").Run() }
+
 // round publishes new versions of some packages, and removes the oldest.
 func (r *repo) round(ctx context.Context, publish func() error) error {
 	r.version++

@@ -302,12 +302,22 @@ func TestTwoHosts(t *testing.T) {
 	}
 	m := newMachine(t, all...)
 	sock := m.path("redis.sock")
-	redis := exec.Command(bin, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", m.dir)
-	if err := redis.Start(); err != nil {
-		t.Fatal(err)
+	startRedis := func() *exec.Cmd {
+		redis := exec.Command(bin, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", m.dir)
+		if err := redis.Start(); err != nil {
+			t.Fatal(err)
+		}
+		m.wait("redis", func() bool {
+			c, err := net.Dial("unix", sock)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		return redis
 	}
+	redis := startRedis()
 	t.Cleanup(func() { redis.Process.Signal(syscall.SIGTERM); redis.Wait() })
-	m.wait("redis", func() bool { _, err := os.Stat(sock); return err == nil })
 	p := ports(t, 6)
 	text := strings.Repeat("content ", 20000)
 	m.write("tree/a/file", text)
