@@ -325,7 +325,7 @@ func (c *central) ServeFile(w http.ResponseWriter, r *http.Request, name, path s
 		c.meter.serve(w, r, path, p.Mtime, f)
 		return
 	}
-	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Link", "Content-Type"} {
+	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Digest", "Accept-Ranges", "Link", "Content-Type"} {
 		h.Del(k)
 	}
 	if p.Gone {

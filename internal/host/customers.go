@@ -72,7 +72,9 @@ func (v *volunteer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("ETag", `"`+e.ID.String()+`"`)
-	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(e.ID[:])+":")
+	sum := base64.StdEncoding.EncodeToString(e.ID[:])
+	h.Set("Repr-Digest", "sha-256=:"+sum+":")
+	h.Set("Digest", "SHA-256="+sum)
 	v.meter.serve(w, r, path, time.Unix(0, e.Mtime), f)
 }
 

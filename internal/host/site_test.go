@@ -273,6 +273,9 @@ func (s *site) fetch(url string) (body, from string, err error) {
 	if resp.StatusCode != http.StatusOK {
 		return "", from, fmt.Errorf("%s: %s %s", url, resp.Status, b)
 	}
+	if old := resp.Header.Get("Digest"); old != "SHA-256="+digest(string(b)) {
+		return "", "", fmt.Errorf("%s: Digest is %s", url, old)
+	}
 	if want := resp.Header.Get("Repr-Digest"); want != "sha-256=:"+digest(string(b))+":" {
 		return "", from, fmt.Errorf("%s: body of %d bytes has not the digest %s", resp.Request.URL, len(b), want)
 	}

@@ -70,7 +70,7 @@ type Catalog interface {
 }
 
 // Origin serves a file's bytes from the central host. ETag, Last-Modified,
-// Accept-Ranges, Repr-Digest, Link and Content-Type headers are set already;
+// Accept-Ranges, Repr-Digest, Digest, Link and Content-Type headers are set already;
 // the conditional headers of GET and HEAD have been answered. Ranges, If-Range
 // and the body are its task (http.ServeContent does all of it). It answers 404
 // for a file that is Gone and whose bytes it has no more.

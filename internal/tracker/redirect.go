@@ -93,7 +93,9 @@ func (t *Tracker) serveFile(w http.ResponseWriter, r *http.Request) {
 	t.serveItself(w, r, module, path, p)
 }
 
-// describe sets the headers that tell which content this is.
+// describe sets the headers that tell which content this is. Digest is the old
+// form (RFC 3230) of Repr-Digest (RFC 9530): aria2 checks what it got against
+// it, also when it came in parts from several hosts.
 func describe(h http.Header, p Published) (etag string) {
 	var buf [100]byte
 	etag = string(append(appendHex(append(buf[:0], '"'), p.ID[:]), '"'))
@@ -102,6 +104,7 @@ func describe(h http.Header, p Published) (etag string) {
 	b := append(buf[:0], "sha-256=:"...)
 	b = base64.StdEncoding.AppendEncode(b, p.ID[:])
 	h["Repr-Digest"] = []string{string(append(b, ':'))}
+	h["Digest"] = []string{"SHA-256=" + string(b[len("sha-256=:"):])}
 	return etag
 }
 
@@ -128,6 +131,10 @@ func (t *Tracker) redirect(w http.ResponseWriter, r *http.Request, module, path 
 	}
 	h := w.Header()
 	h["Location"] = []string{target}
+	// aria2 holds every answer to the first Digest that it was told: a
+	// customer who is sent back, because the volunteer has something newer by
+	// now, must get that.
+	delete(h, "Digest")
 	var links []string
 	for _, u := range urls[1:] {
 		links = appendLink(links, Target(u, module, path, p.ID), "rel=duplicate")
@@ -314,7 +321,7 @@ func hasKey(query, key string) bool {
 // plain answers with a line of text.
 func (t *Tracker) plain(w http.ResponseWriter, code int, text string) {
 	h := w.Header()
-	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Link"} {
+	for _, k := range []string{"Etag", "Last-Modified", "Repr-Digest", "Digest", "Accept-Ranges", "Link"} {
 		h.Del(k)
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")

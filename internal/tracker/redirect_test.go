@@ -38,6 +38,8 @@ func TestRedirect(t *testing.T) {
 	}
 	if got := w.Header().Get("Repr-Digest"); !strings.HasPrefix(got, "sha-256=:") || !strings.HasSuffix(got, "=:") || len(got) != len("sha-256=::")+44 {
 		t.Errorf("Repr-Digest: %s", got)
+	} else if old := w.Header().Get("Digest"); old != "" {
+		t.Errorf("a redirect with Digest: %s", old)
 	}
 	for _, c := range []struct {
 		target  string
