@@ -15,6 +15,7 @@ type dir struct {
 	root       *Root
 	key        string // its name in the cache, "" for the root directory
 	refs       int
+	local      bool // on a local file system
 	within     *dir // of a root directory: the one to stay beneath, or nil
 	prev, next *dir
 }
@@ -110,7 +111,7 @@ func (r *Root) openDir(name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d = &dir{fd: fd, root: r, key: name, refs: 1}
+	d = &dir{fd: fd, root: r, key: name, refs: 1, local: isLocal(fd)}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

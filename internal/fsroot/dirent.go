@@ -72,6 +72,7 @@ func (r *Root) openForList(name string) (int, error) {
 }
 
 func appendDirents(list []Dirent, buf []byte) []Dirent {
+	all := string(buf) // one allocation for all names
 	for len(buf) >= direntName {
 		size := int(binary.NativeEndian.Uint16(buf[direntLen:]))
 		if size < direntName || size > len(buf) {
@@ -83,8 +84,9 @@ func appendDirents(list []Dirent, buf []byte) []Dirent {
 		}
 		ino := binary.NativeEndian.Uint64(buf)
 		typ := uint32(buf[direntType]) << 12 // DT_x is S_IFx >> 12
+		at := len(all) - len(buf) + direntName
 		buf = buf[size:]
-		if s := string(name); s != "." && s != ".." {
+		if s := all[at : at+len(name)]; s != "." && s != ".." {
 			list = append(list, Dirent{Name: s, Type: typ, Ino: ino})
 		}
 	}

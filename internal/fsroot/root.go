@@ -134,7 +134,7 @@ func newRoot(fd int, path string, p Policy) *Root {
 	procFd() // while /proc is still reachable: a daemon may chroot next
 	r := &Root{path: path, policy: p, cache: make(map[string]*dir)}
 	r.lru.next, r.lru.prev = &r.lru, &r.lru
-	r.top = &dir{fd: fd, root: r, refs: 1}
+	r.top = &dir{fd: fd, root: r, refs: 1, local: isLocal(fd)}
 	return r
 }
 

@@ -67,7 +67,7 @@ func (r *Root) Lstat(name string) (Stat, error) {
 	if err != nil {
 		return Stat{}, pathError("lstat", name, err)
 	}
-	st, err := lstatAt(d.fd, leaf)
+	st, err := d.lstat(leaf)
 	d.release()
 	return st, pathError("lstat", name, err)
 }
@@ -97,7 +97,7 @@ func (r *Root) Stat(name string) (Stat, error) {
 		return Stat{}, pathError("stat", name, err)
 	}
 	defer d.release()
-	st, err := lstatAt(d.fd, leaf)
+	st, err := d.lstat(leaf)
 	if err != nil || !st.IsSymlink() {
 		return st, pathError("stat", name, err)
 	}
