@@ -172,7 +172,7 @@ func (g *generator) sameContent(f *flist.File, lk *look) bool {
 }
 
 func (g *generator) sameSum(f *flist.File, lk *look) bool {
-	file, err := lk.at.root.Open(lk.at.name)
+	file, err := lk.at.root.OpenReader(lk.at.name)
 	if err != nil {
 		return false
 	}

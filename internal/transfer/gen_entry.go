@@ -13,8 +13,14 @@ import (
 // entry looks at one entry and does, or asks for, what is needed.
 // rsync 3.5.0 generator.c:recv_generator.
 func (g *generator) entry(f *flist.File, ndx int32, name string) error {
-	c := g.c
 	t := g.target(f, ndx, name)
+	err := g.work(t)
+	g.reuse(t)
+	return err
+}
+
+func (g *generator) work(t *target) error {
+	c, f, ndx, name := g.c, t.f, t.ndx, t.name
 	// With incremental recursion a directory comes by twice: inDir when its
 	// parent is worked on, and again before its own contents.
 	isDir := f.IsDir()
@@ -157,7 +163,8 @@ func kindOf(mode uint32) uint32 {
 // parent directory. A look without an error says that something is there.
 func (g *generator) lookAt(t *target, isDir bool) (*look, error) {
 	c, f := g.c, t.f
-	lk := &look{at: g.at(t.name)}
+	lk := &t.look
+	lk.at = g.at(t.name)
 	if g.missing || g.dryDir != nil && below(f, g.dryDir) {
 		return lk, errNoEntry
 	}

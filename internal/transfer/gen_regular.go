@@ -104,7 +104,8 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 	if hasPartial {
 		b = basis{kind: basisPartial, look: partial}
 	}
-	return g.ask(t, b, realHow, realLook, &b)
+	t.basis = b
+	return g.ask(t, b, realHow, realLook, &t.basis)
 }
 
 func (g *generator) skipLine(format, name string) {

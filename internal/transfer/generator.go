@@ -66,6 +66,7 @@ type generator struct {
 	active    map[int32]bool
 	window    *delta.Window
 	summer    fileSummer
+	spare     *target
 	swarm     generatorSwarm
 }
 
@@ -83,6 +84,12 @@ type target struct {
 	mode  uint32 // as it will be, which --perms may change
 	code  report.Code
 	items bool
+	// look and basis are what the generator works with; they last as long as
+	// the target.
+	look  look
+	basis basis
+	// kept says that a job of the swarm holds on to the target.
+	kept bool
 }
 
 func newGenerator(r *Receiving) *generator {
@@ -579,8 +586,22 @@ func below(f, dir *flist.File) bool {
 	return d == n || strings.HasPrefix(d, n) && len(d) > len(n) && d[len(n)] == '/'
 }
 
+// target returns a target that may be given back with reuse.
 func (g *generator) target(f *flist.File, ndx int32, name string) *target {
-	return &target{f: f, ndx: ndx, name: name, mode: f.Mode, code: g.code, items: g.itemizing}
+	t := g.spare
+	if g.spare = nil; t == nil {
+		t = new(target)
+	}
+	*t = target{f: f, ndx: ndx, name: name, mode: f.Mode, code: g.code, items: g.itemizing}
+	return t
+}
+
+// reuse takes back a target that has been dealt with: most entries need no more
+// than a look, and should cost no memory.
+func (g *generator) reuse(t *target) {
+	if !t.kept {
+		g.spare = t
+	}
 }
 
 // request begins the request for a file's contents.

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 
@@ -78,16 +79,20 @@ func (s *Sender) makeFile(si int32, name string, given *fsroot.Stat, flags flist
 			return nil
 		}
 	}
-	f := s.alloc()
+	f := s.slab.File()
+	f.Mode = st.Mode
 	f.SetName(name)
-	if f.Dir == s.lastDir {
-		f.Dir = s.lastDir
-	} else {
-		s.lastDir = f.Dir
+	f = s.slab.Keep(f)
+	if !st.IsDir() {
+		if f.Dir == s.lastDir {
+			f.Dir = s.lastDir
+		} else {
+			s.lastDir = f.Dir
+		}
 	}
 	f.Src = si
 	f.Flags = flags
-	f.Mode, f.Size, f.Mtime, f.UID, f.GID = st.Mode, st.Size, st.Mtime.Sec, st.UID, st.GID
+	f.Size, f.Mtime, f.UID, f.GID = st.Size, st.Mtime.Sec, st.UID, st.GID
 	if s.c.Setup.Protocol >= 31 && st.Mtime.Nsec <= meta.MaxNsec {
 		f.Nsec = st.Mtime.Nsec
 	}
@@ -146,15 +151,6 @@ func (s *Sender) lostFile(src *source, name string, lv level, err error) {
 	s.log.Printf(code, "file has vanished: %s\n", s.full(src, name))
 }
 
-func (s *Sender) alloc() *flist.File {
-	if len(s.slab) == 0 {
-		s.slab = make([]flist.File, 128)
-	}
-	f := &s.slab[0]
-	s.slab = s.slab[1:]
-	return f
-}
-
 // openFile opens a source file for reading.
 func (s *Sender) openFile(src *source, name string) (*os.File, error) {
 	if s.c.follows() {
@@ -197,7 +193,16 @@ func (s *Sender) readable(src *source, name string, st *fsroot.Stat) bool {
 
 // fileSum is the -c checksum of a source file: zeros when it cannot be read.
 func (s *Sender) fileSum(src *source, name string, size int64) []byte {
-	f, err := s.openFile(src, name)
+	var f interface {
+		io.ReaderAt
+		io.Closer
+	}
+	var err error
+	if s.c.follows() {
+		f, err = src.root.OpenFollow(src.rel(name))
+	} else {
+		f, err = src.root.OpenReader(src.rel(name))
+	}
 	if err != nil {
 		return make([]byte, s.c.Setup.FileSum.Len())
 	}
@@ -213,7 +218,7 @@ type fileSummer struct {
 }
 
 // sum returns the checksum of size bytes of a file.
-func (s *fileSummer) sum(f *os.File, size int64, kind checksum.Kind) []byte {
+func (s *fileSummer) sum(f io.ReaderAt, size int64, kind checksum.Kind) []byte {
 	if s.hash == nil {
 		s.hash, s.window = checksum.New(kind), delta.NewWindow(nil, 0)
 	}

@@ -36,7 +36,8 @@ type Sender struct {
 	// building lists
 	sources        []*source
 	byDir          map[string]int32
-	slab           []flist.File
+	paths          flist.Paths
+	slab           flist.Slab
 	lastDir        string
 	dev            uint64 // -x: of the operand
 	lastImplied    string

@@ -163,7 +163,7 @@ func (s *Sender) scan(l *curList, si int32, dir string, flags flist.Flags) {
 	}
 	for i := range ents {
 		name := ents[i].Name
-		if full := join(dir, name); len(full) >= flist.MaxPath {
+		if full := s.paths.Join(dir, name); len(full) >= flist.MaxPath {
 			s.io.Set(ioGeneral)
 			s.log.Printf(report.ErrorXfer, "filename overflows max-path len by %d: %s/%s\n", len(full)-flist.MaxPath+1, dir, name)
 		} else {

@@ -233,6 +233,7 @@ func (g *generator) viaSwarm(t *target, b basis, how int, real *look, have *basi
 	if g.abbreviated(f) {
 		return false // the sender has to be asked for the attributes anyway
 	}
+	t.kept = true
 	j := &swarmJob{t: t, basis: b, how: how, real: real, have: have, id: id, flags: report.ItemTransfer}
 	if have != nil {
 		g.useFuzzy(f)

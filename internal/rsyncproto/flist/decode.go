@@ -62,7 +62,8 @@ type Decoder struct {
 	dev       int64
 	groups    map[devIno]int32
 	nameBuf   []byte
-	slab      []File
+	paths     Paths
+	slab      Slab
 
 	// below protocol 30: whether we are inside a directory to delete in
 	inDelHier  bool
@@ -124,15 +125,6 @@ func (d *Decoder) List(l *List, perFile func(*File) error) (ioError int32, err e
 	}
 }
 
-func (d *Decoder) alloc() *File {
-	if len(d.slab) == 0 {
-		d.slab = make([]File, 128)
-	}
-	f := &d.slab[0]
-	d.slab = d.slab[1:]
-	return f
-}
-
 // name reads the part of the entry that names it. shared is how many bytes it
 // takes over from the name before it.
 func (d *Decoder) name(x uint32) (name string, shared int) {
@@ -161,14 +153,14 @@ func (d *Decoder) name(x uint32) (name string, shared int) {
 			break
 		}
 	}
-	d.lastName = string(b)
+	d.lastName = d.paths.Bytes(b)
 	return d.lastName, l1
 }
 
 // entry reads one entry. rsync 3.5.0 flist.c:recv_file_entry.
 func (d *Decoder) entry(l *List, x uint32) *File {
 	p, r := &d.p, d.r
-	f := d.alloc()
+	f := d.slab.File()
 	f.Seq = l.Start + int32(len(l.Files))
 	name, shared := d.name(x)
 	if r.Err() != nil {
@@ -358,7 +350,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	if isReg || isLink {
 		d.TotalSize += size
 	}
-	return f
+	return d.slab.Keep(f)
 }
 
 // idName reads the name of an id; the caller looks at the reader's error before

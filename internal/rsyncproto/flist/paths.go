@@ -1,0 +1,73 @@
+package flist
+
+import "strings"
+
+// namesLen is how many bytes of names share an allocation.
+const namesLen = 8 << 10
+
+// Paths makes the paths of many entries with few allocations. Each path keeps
+// those made at about the same time in memory: for what outlives its list, a
+// directory, it is to be cloned.
+type Paths struct{ b strings.Builder }
+
+// Join returns dir/base; "" and "." are the root of the transfer.
+func (p *Paths) Join(dir, base string) string {
+	at := p.room(len(dir) + len("/") + len(base))
+	switch dir {
+	case "", ".":
+	case "/":
+		p.b.WriteString("/")
+	default:
+		p.b.WriteString(dir)
+		p.b.WriteByte('/')
+	}
+	p.b.WriteString(base)
+	return p.b.String()[at:]
+}
+
+// Bytes returns a path as a string.
+func (p *Paths) Bytes(path []byte) string {
+	at := p.room(len(path))
+	p.b.Write(path)
+	return p.b.String()[at:]
+}
+
+// room makes room for so many bytes, and returns where they will begin.
+func (p *Paths) room(size int) int {
+	if p.b.Len()+size > p.b.Cap() {
+		p.b.Reset() // earlier paths keep the memory they lie in
+		p.b.Grow(max(size, namesLen))
+	}
+	return p.b.Len()
+}
+
+// Slab makes many entries with few allocations. An entry keeps those made at
+// about the same time in memory, so that directories, which outlive their
+// list, have a Slab of their own.
+type Slab struct{ files, dirs []File }
+
+// File returns the zero entry that the next call returns too, unless Keep is
+// called: whether it is one for a directory may come out late.
+func (s *Slab) File() *File {
+	if len(s.files) == 0 {
+		s.files = make([]File, 128)
+	}
+	return &s.files[0]
+}
+
+// Keep makes f, which File returned, an entry of its own and returns it: a
+// directory in another place.
+func (s *Slab) Keep(f *File) *File {
+	if !f.IsDir() {
+		s.files = s.files[1:]
+		return f
+	}
+	if len(s.dirs) == 0 {
+		s.dirs = make([]File, 16)
+	}
+	d := &s.dirs[0]
+	s.dirs = s.dirs[1:]
+	*d, *f = *f, File{}
+	d.SetName(strings.Clone(d.Name()))
+	return d
+}
