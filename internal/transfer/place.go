@@ -363,7 +363,9 @@ func (r *Receiving) makePartialDir(p *place) bool {
 		err = os.ErrNotExist
 	}
 	if err != nil {
-		return p.root.Mkdir(dir, 0700) == nil
+		// What comes by the swarm may have made it meanwhile.
+		err := p.root.Mkdir(dir, 0700)
+		return err == nil || errIs(err, unix.EEXIST)
 	}
 	return true
 }
