@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -154,7 +153,7 @@ func (h *helper) close() {
 // become tells the helper its command.
 func (h *helper) become(command string, env []string) error {
 	defer h.control.Close()
-	return gob.NewEncoder(h.control).Encode(hookCommand{Shell: hookShell(env), Command: command, Env: env})
+	return writeWords(h.control, append([]string{hookShell(env), command}, env...)...)
 }
 
 // finishPreXfer lets the pre-xfer exec run and returns what to tell the client

@@ -2,13 +2,13 @@ package daemon
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -155,12 +155,30 @@ type handoff struct {
 	Shell      bool
 }
 
+func (h *handoff) words() []string {
+	flag := map[bool]string{true: "y"}
+	return []string{h.Module, strconv.Itoa(h.Protocol), h.Addr, h.Host, h.User, flag[h.ReadOnly], flag[h.Shell], string(h.EarlyInput)}
+}
+
+func readHandoff(r io.Reader) (handoff, error) {
+	w, err := readWords(r, 8)
+	if err != nil {
+		return handoff{}, err
+	}
+	h := handoff{Module: w[0], Addr: w[2], Host: w[3], User: w[4], ReadOnly: w[5] != "", Shell: w[6] != ""}
+	if w[7] != "" {
+		h.EarlyInput = []byte(w[7])
+	}
+	h.Protocol, err = strconv.Atoi(w[1])
+	return h, err
+}
+
 // serveHandoff goes on with a client that another process authenticated.
 func (d *daemon) serveHandoff(ctx context.Context) error {
 	pipe := inheritedPipe("handoff")
 	defer pipe.Close()
-	var h handoff
-	if err := gob.NewDecoder(pipe).Decode(&h); err != nil {
+	h, err := readHandoff(pipe)
+	if err != nil {
 		return exitcode.New(exitcode.IPC, "cannot read what to serve: %w", err)
 	}
 	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: h.Shell, last: true,
@@ -201,7 +219,7 @@ func (c *connection) handOver(h handoff) (syscall.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = gob.NewEncoder(w).Encode(h)
+	err = writeWords(w, h.words()...)
 	w.Close()
 	// The client is the other process's alone now.
 	for _, f := range []*os.File{c.in, c.out, c.d.Stdin} {
@@ -249,22 +267,11 @@ func toNull(fd int) error {
 	return unix.Dup2(int(null.Fd()), fd)
 }
 
-// maxHook bounds the command and environment that a hook process is sent.
-const maxHook = 256 << 20
-
-// hookCommand is what a stageHook process becomes.
-type hookCommand struct {
-	Shell   string
-	Command string
-	Env     []string
-}
-
-// runHook waits for a command and becomes it. When the daemon ends without
-// sending one, so does the process.
+// runHook waits for a command, shell, command line and environment, and
+// becomes it. When the daemon ends without sending one, so does the process.
 func runHook() error {
 	pipe := inheritedPipe("hook")
-	var h hookCommand
-	err := gob.NewDecoder(io.LimitReader(pipe, maxHook)).Decode(&h)
+	words, err := readWords(pipe, 2)
 	pipe.Close()
 	switch {
 	case errors.Is(err, io.EOF):
@@ -272,10 +279,11 @@ func runHook() error {
 	case err != nil:
 		return exitcode.New(exitcode.IPC, "cannot read which command to run: %w", err)
 	}
-	shell, err := exec.LookPath(h.Shell)
+	name, command, env := words[0], words[1], words[2:]
+	shell, err := exec.LookPath(name)
 	if err != nil {
 		return exitcode.New(exitcode.IPC, "cannot find the shell of a daemon's hook: %w", err)
 	}
-	err = unix.Exec(shell, []string{h.Shell, "-c", h.Command}, h.Env)
+	err = unix.Exec(shell, []string{name, "-c", command}, env)
 	return exitcode.New(exitcode.IPC, "cannot run %s: %w", fmt.Sprintf("%s -c", shell), err)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/prsync/prsync/internal/exitcode"
 )
@@ -63,7 +64,9 @@ func (o *option) writeMan(b *strings.Builder) {
 // sentence makes one of a line of help.
 func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
 
-var optionName = regexp.MustCompile(`(^|[ (])(--?[A-Za-z0-9][A-Za-z0-9-]*)`)
+var optionName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(^|[ (])(--?[A-Za-z0-9][A-Za-z0-9-]*)`)
+})
 
 // manNames sets names in bold and arguments in italics.
 func manNames(spec string) string {
@@ -83,7 +86,7 @@ func manNames(spec string) string {
 func manText(s string) string {
 	s = manEscape(s)
 	s = strings.ReplaceAll(s, "\\-", "-")
-	s = optionName.ReplaceAllString(s, "$1\\fB$2\\fR")
+	s = optionName().ReplaceAllString(s, "$1\\fB$2\\fR")
 	s = strings.ReplaceAll(s, "-", "\\-")
 	if s != "" && (s[0] == '.' || s[0] == '\'') {
 		s = "\\&" + s

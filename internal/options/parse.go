@@ -215,7 +215,7 @@ func (p *parser) readDaemon(argv []string) error {
 		return exitcode.New(exitcode.Syntax,
 			format+"\n(Type \"rsync --daemon --help\" for assistance with daemon mode.)", args...)
 	}
-	w := newWords(daemonTable, argv, nil, posixly(p.env))
+	w := newWords(daemonTable(), argv, nil, posixly(p.env))
 	for {
 		row, arg, n, err := w.next()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter/wildmatch"
@@ -94,17 +95,17 @@ func matchesRow(pattern string, r *row) bool {
 		r.short != 0 && wildmatch.Match(pattern, string(r.short))
 }
 
-var refusedByPlatform = func() *Refuse {
+var refusedByPlatform = sync.OnceValue(func() *Refuse {
 	r := &Refuse{rows: map[*row]bool{}}
 	for _, word := range platformRefuses {
 		r.rule(word, true, nil)
 	}
 	return r
-}()
+})
 
 func (r *Refuse) refuses(row *row) bool {
 	if r == nil || r.rows == nil {
-		r = refusedByPlatform
+		r = refusedByPlatform()
 	}
 	return r.rows[row]
 }

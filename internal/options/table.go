@@ -1,6 +1,9 @@
 package options
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // option is one entry of the table: all spellings of one option, its effect and
 // its texts. Everything the package offers is derived from these entries.
@@ -105,7 +108,7 @@ func (o *option) argName() string {
 
 // letter is the short name, or 0.
 func (o *option) letter() byte {
-	for _, name := range strings.Split(o.spec, ", ") {
+	for name := range strings.SplitSeq(o.spec, ", ") {
 		name, _, _ = strings.Cut(name, " ")
 		if len(name) == 2 && name[0] == '-' {
 			return name[1]
@@ -139,34 +142,41 @@ type table struct {
 	rows    []*row
 	long    map[string]*row
 	short   map[byte]*row
+	spare   []row // of which rows are made
 }
 
 func newTable(sections ...[]*option) *table {
-	t := &table{long: map[string]*row{}, short: map[byte]*row{}}
+	const rows, letters = 320, 80 // about as many as there are: every run pays for this
+	t := &table{
+		rows: make([]*row, 0, rows), long: make(map[string]*row, rows), short: make(map[byte]*row, letters),
+		spare: make([]row, 0, rows),
+	}
 	for _, section := range sections {
 		for _, o := range section {
 			t.options = append(t.options, o)
 			if o.pseudo {
 				continue
 			}
-			first := &row{opt: o, short: o.letter()}
+			first := row{opt: o, short: o.letter()}
 			if strings.HasPrefix(o.spec, "--") {
 				first.long = o.key()
 			}
 			t.addRow(first)
-			for _, name := range strings.Fields(o.also) {
-				t.addRow(&row{opt: o, long: name})
+			for name := range strings.FieldsSeq(o.also) {
+				t.addRow(row{opt: o, long: name})
 			}
-			for _, name := range strings.Fields(o.off) {
-				t.addRow(&row{opt: o, long: name, undo: true})
+			for name := range strings.FieldsSeq(o.off) {
+				t.addRow(row{opt: o, long: name, undo: true})
 			}
 		}
 	}
 	return t
 }
 
-func (t *table) addRow(r *row) {
-	for _, name := range strings.Fields(r.opt.exact) {
+func (t *table) addRow(new row) {
+	t.spare = append(t.spare, new) // earlier rows stay where they are
+	r := &t.spare[len(t.spare)-1]
+	for name := range strings.FieldsSeq(r.opt.exact) {
 		if name == r.long || r.long == "" && name == string(r.short) {
 			r.exact = true
 		}
@@ -193,7 +203,7 @@ func (t *table) named(name string) *row {
 var (
 	clientTable = newTable(outputOptions, fileOptions, attributeOptions,
 		transferOptions, connectionOptions, swarmOptions, internalOptions)
-	daemonTable = newTable(daemonOptions)
+	daemonTable = sync.OnceValue(func() *table { return newTable(daemonOptions) })
 )
 
 // to returns an effect that stores a fixed value.

@@ -138,7 +138,7 @@ func (l *loader) statement(st statement, depth int) (warning string, err error) 
 func (l *loader) applyDparams() error {
 	for _, d := range l.Dparams {
 		name, value, ok := strings.Cut(d, "=")
-		p := byKey[fold(name)]
+		p := byKey()[fold(name)]
 		if !ok || p == nil {
 			return &Error{File: "--dparam", Err: unknown(name)}
 		}
@@ -157,7 +157,7 @@ func (l *loader) applyDparams() error {
 }
 
 func (l *loader) parameter(name, value string) (warning string, err error) {
-	p := byKey[fold(name)]
+	p := byKey()[fold(name)]
 	if p == nil {
 		return "", unknown(name)
 	}

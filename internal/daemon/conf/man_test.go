@@ -32,7 +32,7 @@ func TestManPage(t *testing.T) {
 		for _, m := range item.FindAllStringSubmatch(part.text, -1) {
 			name, def := m[1], strings.Trim(strings.ReplaceAll(m[2], "Li ", ""), " ")
 			documented = append(documented, name)
-			p := byKey[fold(name)]
+			p := byKey()[fold(name)]
 			if p == nil {
 				continue // said below
 			}

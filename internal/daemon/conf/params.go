@@ -2,6 +2,7 @@ package conf
 
 import (
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -136,13 +137,13 @@ var table = []*param{
 }
 
 // byKey finds a parameter by its folded name.
-var byKey = func() map[string]*param {
+var byKey = sync.OnceValue(func() map[string]*param {
 	m := make(map[string]*param, len(table))
 	for _, p := range table {
 		m[fold(p.name)] = p
 	}
 	return m
-}()
+})
 
 // fold brings a parameter or section name to the form in which two spellings
 // compare equal: case and white space do not count
@@ -198,7 +199,7 @@ func Parameters() []Parameter {
 }
 
 // Known reports whether name is a parameter, for checking --dparam.
-func Known(name string) bool { return byKey[fold(name)] != nil }
+func Known(name string) bool { return byKey()[fold(name)] != nil }
 
 // facilities are the names that `syslog facility` takes, with syslog(3)'s
 // numbers; others may be given as a number.
