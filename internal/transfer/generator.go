@@ -67,8 +67,14 @@ type generator struct {
 	window    *delta.Window
 	summer    fileSummer
 	spare     *target
+	untold    int // entries of lists that are done, since the sender was woken for them
 	swarm     generatorSwarm
 }
+
+// tellAfter is how many entries are dealt with before the sender is woken just
+// to send more lists: it is lookahead ahead. When the generator has nothing to
+// do, or asks for something, that goes out with it.
+const tellAfter = lookahead / 4
 
 // hlinkDone is a finished transfer of a hard-linked file.
 type hlinkDone struct {
@@ -505,7 +511,10 @@ func (g *generator) finished(redo bool) error {
 			return nil
 		}
 		g.c.W.WriteNdx(&g.out, wire.NdxDone)
-		g.c.W.EndItem()
+		if g.untold += len(first.Files); g.untold >= tellAfter {
+			g.untold = 0
+			g.c.W.EndItem()
+		}
 		if g.c.Delete != DeleteDelay && g.tweak && first.Parent >= 0 && int(first.Parent) < len(g.dirs) {
 			g.touchUp(g.dirs[first.Parent : first.Parent+1])
 		}
