@@ -213,6 +213,7 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 		err := ss.run(ctx)
 		fromR.Close()
 		toR.Close()
+		p.ranges.Close() // the sender may be waiting for room
 		done <- err
 	}()
 	p.Wait = func() int { return 0 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"io"
 	"os"
 	"sync"
 
@@ -12,12 +13,18 @@ import (
 // an impossible block number.
 const rangeToken = 1<<31 - 2
 
+// maxHanded bounds the files that are open between sender and receiver: a
+// process may have few descriptors (ulimit -n).
+const maxHanded = 64
+
 // Ranges hands whole files from the sender to the receiver of a local copy by
 // descriptor, so that the kernel moves the data (reflink, copy_file_range).
 // The stream carries one token in their place.
 type Ranges struct {
-	mu    sync.Mutex
-	queue []fileRange
+	mu     sync.Mutex
+	queue  []fileRange
+	room   sync.Cond // of mu, once full was met
+	closed bool
 }
 
 type fileRange struct {
@@ -25,10 +32,26 @@ type fileRange struct {
 	size int64
 }
 
-func (r *Ranges) push(fr fileRange) {
+// push hands a file over and waits, at the bound, until the receiver has taken
+// half of them; before it waits it calls flush, so that the receiver has all
+// that it needs. It reports false when nobody will take the file.
+func (r *Ranges) push(fr fileRange, flush func() error) bool {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) >= maxHanded {
+		r.mu.Unlock()
+		err := flush()
+		r.mu.Lock()
+		r.room.L = &r.mu
+		for err == nil && len(r.queue) > maxHanded/2 && !r.closed {
+			r.room.Wait()
+		}
+	}
+	if r.closed {
+		return false
+	}
 	r.queue = append(r.queue, fr)
-	r.mu.Unlock()
+	return true
 }
 
 func (r *Ranges) pop() (fileRange, bool) {
@@ -40,25 +63,31 @@ func (r *Ranges) pop() (fileRange, bool) {
 	fr := r.queue[0]
 	r.queue[0] = fileRange{}
 	r.queue = r.queue[1:]
+	if len(r.queue) == maxHanded/2 {
+		r.room.Broadcast()
+	}
 	return fr, true
 }
 
-// Close closes what was handed over and not taken.
+// Close closes what was handed over and not taken; nothing can be handed over
+// from then on. The receiver's end, or who comes after it, calls it.
 func (r *Ranges) Close() {
-	for {
-		fr, ok := r.pop()
-		if !ok {
-			return
-		}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.room.Broadcast()
+	for _, fr := range r.queue {
 		fr.file.Close()
 	}
+	r.queue = nil
 }
 
 // ranges hands the file to the receiver instead of its bytes. The receiver
 // closes it.
 func (s *Sender) ranges(file *os.File, size int64, out compress.Writer) (delta.Stats, error) {
-	s.handed = true
-	s.c.Ranges.push(fileRange{file, size})
+	if s.handed = s.c.Ranges.push(fileRange{file, size}, s.c.W.Flush); !s.handed {
+		return delta.Stats{}, io.ErrClosedPipe
+	}
 	if err := out.Match(rangeToken, nil); err != nil {
 		return delta.Stats{}, err
 	}
