@@ -4,10 +4,17 @@
 //
 //	go run ./scripts/bench                      everything, 5 rounds
 //	go run ./scripts/bench -rows 'local' -n 3   some rows
-//	go run ./scripts/bench -scale 0.05          a quick look
+//	go run ./scripts/bench -quick               a look that takes a minute or two
 //
 // It needs no root and removes its data, which lie below -dir ($TMPDIR). A row
-// is one table line; lines that start with "bench" are for other programs:
+// is one table line; where the daemon takes part, the lines below it have
+// prsync at one end only. A "-" is what was too short to be measured.
+//
+// CPU and memory are of all processes of both ends, the daemon's start
+// included. Peak memory adds the peaks of the processes up: what processes
+// share after a fork counts in each of them, as the kernel keeps it.
+//
+// -o writes lines for other programs to a file:
 //
 //	bench ROW SIDE WALL CPU RSS   medians in seconds and KiB, per side
 package main
@@ -22,6 +29,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,13 +41,17 @@ func main() {
 	dir := flag.String("dir", "", "where the data go; empty is $TMPDIR")
 	rows := flag.String("rows", "", "run only rows that match this regular expression")
 	list := flag.Bool("list", false, "list the rows and stop")
-	out := flag.String("o", "", "append the machine-readable lines to this file too")
+	out := flag.String("o", "", "append machine-readable lines to this file")
 	flag.IntVar(&b.rounds, "n", 5, "rounds per row")
+	quick := flag.Bool("quick", false, "one round on data of a twentieth of the size")
 	flag.DurationVar(&b.limit, "limit", 10*time.Minute, "the longest that one run may take")
 	flag.Float64Var(&b.scale, "scale", 1, "size of the data, 1 is 20,000 files, 1 GiB and 1,000,000 empty files")
 	flag.StringVar(&b.stock, "rsync", "rsync", "the stock rsync")
 	flag.StringVar(&b.ours, "prsync", "", "the prsync; empty builds it from this module")
 	flag.Parse()
+	if *quick {
+		b.rounds, b.scale = 1, 0.05
+	}
 	if *list {
 		for _, r := range allRows() {
 			fmt.Println(r.name)
@@ -93,16 +105,17 @@ func (b *bench) run(dir, rows, out string) error {
 		return err
 	}
 	b.made = map[string]bool{}
-	machine := io.Writer(os.Stdout)
+	machine := io.Discard
 	if out != "" {
 		f, err := os.OpenFile(out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		machine = io.MultiWriter(os.Stdout, f)
+		machine = f
 	}
-	fmt.Printf("%-44s %9s %9s   %6s %6s %6s\n", "row (ratios: prsync / rsync)", "rsync s", "prsync s", "wall", "CPU", "memory")
+	fmt.Printf("medians of %d; load %s\n", b.rounds, load())
+	fmt.Printf("%-30s %9s %9s   %6s %6s %6s\n", "ratios are prsync / rsync", "rsync s", "prsync s", "wall", "CPU", "memory")
 	for _, r := range allRows() {
 		if !match.MatchString(r.name) {
 			continue
@@ -113,7 +126,19 @@ func (b *bench) run(dir, rows, out string) error {
 		}
 		b.report(machine, r, res)
 	}
+	fmt.Printf("load %s\n", load())
 	return nil
+}
+
+// load is the machine's load average over a minute: it tells how much the wall
+// times are worth.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "?"
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
 }
 
 // cleanOnSignal removes the data when the run is broken off.
@@ -137,14 +162,21 @@ func (b *bench) report(machine io.Writer, r row, res [][]sample) {
 			if i > 1 {
 				name = "  " + side.name
 			}
-			fmt.Printf("%-44s %9.3f %9.3f   %6.2f %6.2f %6.2f\n", name,
-				base.wall, m.wall, m.wall/base.wall, m.cpu/base.cpu, m.rss/base.rss)
+			fmt.Printf("%-30s %9.3f %9.3f   %6s %6s %6s\n", name, base.wall, m.wall,
+				ratio(m.wall, base.wall), ratio(m.cpu, base.cpu), ratio(m.rss, base.rss))
 		}
 	}
 	for i, side := range r.sides {
 		m := median(res[i])
 		fmt.Fprintf(machine, "bench %s %s %.4f %.4f %.0f\n", r.name, side.name, m.wall, m.cpu, m.rss)
 	}
+}
+
+func ratio(a, b float64) string {
+	if a <= 0 || b <= 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", a/b)
 }
 
 // median takes each figure's own median.

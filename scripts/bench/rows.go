@@ -78,7 +78,8 @@ func allRows() []row {
 	}
 	return append(rows,
 		row{"million local no change", "million", synced, local, []string{"-a"}, localSides},
-		row{"million pull no change", "million", synced, pull, []string{"-a"}, localSides})
+		row{"million pull no change", "million", synced, pull, []string{"-a"}, localSides},
+		row{"million push no change", "million", synced, push, []string{"-a"}, localSides})
 }
 
 // row runs all rounds of a row.
