@@ -1,7 +1,6 @@
 package flist
 
 import (
-	"slices"
 	"sort"
 	"strings"
 )
@@ -122,16 +121,6 @@ func compareSlash(a, b string) int {
 		return c
 	}
 	return 1
-}
-
-// Sort sorts files by Compare; equal names stay in the order of transmission.
-func Sort(files []*File, protocol int) {
-	slices.SortFunc(files, func(a, b *File) int {
-		if c := Compare(a, b, protocol); c != 0 {
-			return c
-		}
-		return int(a.Seq) - int(b.Seq)
-	})
 }
 
 // Search returns the position in the sorted files of an active entry that
