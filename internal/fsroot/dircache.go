@@ -3,29 +3,26 @@ package fsroot
 import (
 	"io/fs"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // dir is a held directory descriptor. It is closed when the last holder lets
-// go, so that eviction never closes a descriptor in use. refs, and the links of
-// the ring, are guarded by root.mu; the cache itself is one holder.
+// go, so that eviction never closes a descriptor in use; the cache itself is
+// one holder. The links of the ring are guarded by root.mu.
 type dir struct {
 	fd         int
 	root       *Root
 	key        string // its name in the cache, "" for the root directory
-	refs       int
+	refs       atomic.Int32
 	local      bool // on a local file system
 	within     *dir // of a root directory: the one to stay beneath, or nil
 	prev, next *dir
 }
 
 func (d *dir) release() {
-	d.root.mu.Lock()
-	d.refs--
-	last := d.refs == 0
-	d.root.mu.Unlock()
-	if last {
+	if d.refs.Add(-1) == 0 {
 		unix.Close(d.fd)
 		if d.within != nil {
 			d.within.release()
@@ -33,11 +30,20 @@ func (d *dir) release() {
 	}
 }
 
-// share adds a holder.
-func (d *dir) share() {
-	d.root.mu.Lock()
-	d.refs++
-	d.root.mu.Unlock()
+// share adds a holder to those there are.
+func (d *dir) share() { d.refs.Add(1) }
+
+// tryShare adds a holder unless the descriptor is closed.
+func (d *dir) tryShare() bool {
+	for {
+		n := d.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if d.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 // bound returns the descriptor of the directory that symlinks may lead to
@@ -56,16 +62,18 @@ func (r *Root) hold() (*dir, error) {
 	if r.closed {
 		return nil, fs.ErrClosed
 	}
-	r.top.refs++
+	r.top.share()
 	return r.top, nil
 }
 
 // recent finds the parent of name, held, if that is the directory used last:
-// most names come in runs.
+// most names come in runs, and it takes no lock. A directory that is forgotten at
+// this moment may still be returned, as if this had come before.
 func (r *Root) recent(name string) (d *dir, leaf string, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d = r.lru.next
+	d = r.last.Load()
+	if d == nil {
+		return nil, "", false
+	}
 	n := len(d.key)
 	if n == 0 || len(name) <= n || name[n] != '/' || name[:n] != d.key {
 		return nil, "", false
@@ -74,8 +82,7 @@ func (r *Root) recent(name string) (d *dir, leaf string, ok bool) {
 	if leaf == "" || leaf == "." || leaf == ".." || strings.IndexByte(leaf, '/') >= 0 || strings.IndexByte(leaf, 0) >= 0 {
 		return nil, "", false
 	}
-	d.refs++
-	return d, leaf, true
+	return d, leaf, d.tryShare()
 }
 
 // openDir returns the directory of that clean name, held for the caller.
@@ -86,7 +93,7 @@ func (r *Root) openDir(name string) (*dir, error) {
 		return nil, fs.ErrClosed
 	}
 	if name == "" {
-		r.top.refs++
+		r.top.share()
 		r.mu.Unlock()
 		return r.top, nil
 	}
@@ -95,15 +102,16 @@ func (r *Root) openDir(name string) (*dir, error) {
 		d = r.cache[name]
 	}
 	if d != nil {
-		d.refs++
+		d.share()
 		if r.lru.next != d {
 			d.unlink()
 			r.pushLocked(d)
 		}
+		r.last.Store(d)
 		r.mu.Unlock()
 		return d, nil
 	}
-	r.top.refs++ // the root must not close under the resolution
+	r.top.share() // the root must not close under the resolution
 	gen := r.gen
 	r.mu.Unlock()
 	fd, err := resolveDir(r.top.fd, r.bound(), name, r.policy)
@@ -111,7 +119,8 @@ func (r *Root) openDir(name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d = &dir{fd: fd, root: r, key: name, refs: 1, local: isLocal(fd)}
+	d = &dir{fd: fd, root: r, key: name, local: isLocal(fd)}
+	d.share()
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,7 +129,7 @@ func (r *Root) openDir(name string) (*dir, error) {
 	if r.closed || r.gen != gen || r.cache[name] != nil {
 		return d, nil
 	}
-	d.refs++
+	d.share()
 	r.cache[name] = d
 	r.pushLocked(d)
 	if len(r.cache) > r.policy.CachedDirs {
@@ -132,18 +141,20 @@ func (r *Root) openDir(name string) (*dir, error) {
 func (r *Root) pushLocked(d *dir) {
 	d.prev, d.next = &r.lru, r.lru.next
 	d.prev.next, d.next.prev = d, d
+	r.last.Store(d)
 }
 
 func (d *dir) unlink() {
 	d.prev.next, d.next.prev = d.next, d.prev
 	d.prev, d.next = nil, nil
+	d.root.last.CompareAndSwap(d, nil)
 }
 
 // dropLocked ends the cache's own hold.
 func (r *Root) dropLocked(d *dir) {
 	d.unlink()
 	delete(r.cache, d.key)
-	if d.refs--; d.refs == 0 {
+	if d.refs.Add(-1) == 0 {
 		unix.Close(d.fd)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -58,8 +59,9 @@ type Root struct {
 
 	mu     sync.Mutex
 	cache  map[string]*dir
-	lru    dir    // sentinel of the ring, most recently used first
-	gen    uint64 // counts what forget has dropped
+	lru    dir                 // sentinel of the ring, most recently used first
+	last   atomic.Pointer[dir] // the most recently used, or nil
+	gen    uint64              // counts what forget has dropped
 	closed bool
 }
 
@@ -134,7 +136,8 @@ func newRoot(fd int, path string, p Policy) *Root {
 	procFd() // while /proc is still reachable: a daemon may chroot next
 	r := &Root{path: path, policy: p, cache: make(map[string]*dir)}
 	r.lru.next, r.lru.prev = &r.lru, &r.lru
-	r.top = &dir{fd: fd, root: r, refs: 1, local: isLocal(fd)}
+	r.top = &dir{fd: fd, root: r, local: isLocal(fd)}
+	r.top.share()
 	return r
 }
 
