@@ -16,7 +16,8 @@
 // prsync without any rsync at all.
 //
 // Environment: PRSYNC_BIN names a binary to test in place of a fresh build,
-// PRSYNC_PEER a peer in place of /usr/bin/rsync (an older rsync, say).
+// PRSYNC_PEER an older rsync to be at the other end of the matrix, the oracle
+// then being what /usr/bin/rsync does with it in place of prsync.
 // Flags: -keep DIR leaves trees and commands of the cases in DIR; -full runs the
 // whole matrix, some 5,000 cases, of which a plain run takes the core; -oracle
 // puts rsync in prsync's place, to see what is chance.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,11 +24,12 @@ var (
 	update = flag.Bool("update", false, "record testdata from real rsyncs")
 )
 
-// Where the two programs are. A peer of any version can be named, to see how
-// the matrix does against it; unnamed it has to be the version we follow.
+// Where the programs are. An older rsync can be named as what is at the other
+// end of the matrix; without one it is the version that we follow.
 var (
 	prsync string
 	peer   = "/usr/bin/rsync"
+	other  = peer
 )
 
 const peerVersion = "version 3.5."
@@ -71,7 +74,7 @@ func setUp(m *testing.M) (int, error) {
 		return 1, err
 	}
 	if p := os.Getenv("PRSYNC_PEER"); p != "" {
-		peer = p
+		other = p
 	}
 	if prsync = os.Getenv("PRSYNC_BIN"); prsync == "" {
 		prsync = filepath.Join(lab, "prsync")
@@ -105,24 +108,30 @@ func needPeer(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs the real rsync: %v", err)
 	}
-	if os.Getenv("PRSYNC_PEER") == "" && oldPeer() {
+	if !strings.Contains(said, peerVersion) {
 		t.Skipf("needs rsync %sx as %s, which says %q", strings.TrimPrefix(peerVersion, "version "), peer, said)
 	}
 }
 
-// oldPeer reports whether the peer is of another version than the one we follow:
-// then only exit codes and trees are compared.
-func oldPeer() bool {
-	said, _ := peerSays()
-	return !strings.Contains(said, peerVersion)
-}
+var peerSays = sync.OnceValues(func() (string, error) { return versionOf(peer) })
 
-var peerSays = sync.OnceValues(func() (string, error) {
+func versionOf(program string) (string, error) {
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
-	out, err := exec.CommandContext(ctx, peer, "--version").Output()
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
 	first, _, _ := strings.Cut(string(out), "\n")
 	return first, err
+}
+
+// spoken returns the protocol versions that the other end can speak.
+var spoken = sync.OnceValue(func() []int {
+	said, err := versionOf(other)
+	_, tail, found := strings.Cut(said, "protocol version ")
+	newest, nerr := strconv.Atoi(tail)
+	if err != nil || !found || nerr != nil {
+		return protocols
+	}
+	return slices.DeleteFunc(slices.Clone(protocols), func(p int) bool { return p > newest })
 })
 
 // root reports whether owners and device nodes can be tested.

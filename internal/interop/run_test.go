@@ -66,12 +66,23 @@ var ways = []way{local, push, pull, daemonPush, daemonPull}
 // A pair is the programs at the two ends.
 type pair struct{ client, server string }
 
-// pairs returns what is held against the oracle (the peer with itself).
+// pairs returns what is held against the oracle.
 func (w way) pairs() map[string]pair {
 	if w == local {
 		return map[string]pair{"prsync": {prsync, prsync}}
 	}
-	return map[string]pair{"prsync-client": {prsync, peer}, "prsync-server": {peer, prsync}}
+	return map[string]pair{"prsync-client": {prsync, other}, "prsync-server": {other, prsync}}
+}
+
+// oracle is the pair with rsync in place of prsync.
+func (p pair) oracle() pair {
+	if p.client == prsync {
+		p.client = peer
+	}
+	if p.server == prsync {
+		p.server = peer
+	}
+	return p
 }
 
 var count atomic.Int64
@@ -245,7 +256,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 // places takes the names of a run's own directories and of the programs out of
 // what was printed.
 func places(dir string) *strings.Replacer {
-	return strings.NewReplacer(dir, "RUNDIR", filepath.Base(dir), "RUN", prsync, "RSYNC", peer, "RSYNC", lab, "LAB")
+	return strings.NewReplacer(dir, "RUNDIR", filepath.Base(dir), "RUN", prsync, "RSYNC", peer, "RSYNC", other, "RSYNC", lab, "LAB")
 }
 
 // shellLine is a command as a shell takes it.
