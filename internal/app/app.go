@@ -127,6 +127,9 @@ func (p *program) rsync() error {
 		return p.server(args)
 	}
 	o, operands, err := options.Parse(args, p.optionEnv())
+	if o != nil && o.Server {
+		return p.server(args) // behind options of --rsync-path="rsync --fake-super"
+	}
 	if err != nil {
 		return p.usageError(err)
 	}
@@ -198,7 +201,7 @@ func lookPath(name, path string) (string, error) {
 	return "", os.ErrNotExist
 }
 
-// isServer reports whether these are a server's arguments.
+// isServer reports whether these are a server's arguments, as they usually are.
 func isServer(args []string) bool { return len(args) > 0 && args[0] == "--server" }
 
 // signals returns a context that ends with the signals that end rsync.
@@ -249,7 +252,7 @@ func (p *program) foreground() bool {
 
 // server is the far end of a remote shell.
 func (p *program) server(args []string) error {
-	o, operands, err := options.ParseServer(args[1:], p.optionEnv())
+	o, operands, err := options.ParseServer(args, p.optionEnv())
 	if err != nil {
 		fmt.Fprintln(p.stderr, err)
 		p.exitLine(err, "server")
@@ -272,7 +275,7 @@ func (p *program) server(args []string) error {
 				more[i] = set.Encode(more[i])
 			}
 		}
-		all := append(append([]string(nil), args[1:]...), more...)
+		all := append(append([]string(nil), args...), more...)
 		env := p.optionEnv()
 		env.Secluded = true
 		if o, operands, err = options.ParseServer(all, env); err != nil {
@@ -382,7 +385,7 @@ func (p *program) logFile(o *options.Options) (func(report.Code, string), func()
 	if o.LogFile == "" {
 		return nil, func() {}, nil
 	}
-	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks, ConfineRoot: o.ConfineRoot})
+	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 	if err != nil {
 		fmt.Fprintf(p.stderr, "rsync: [client] failed to open log-file %s: %s\n", o.LogFile, report.Reason(err))
 		fmt.Fprintln(p.stderr, "Ignoring \"log file\" setting.")

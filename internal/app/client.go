@@ -171,7 +171,7 @@ func (p *program) clientEnv(o *options.Options) client.Env {
 	return client.Env{
 		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: readPassword,
 		OpenFile: func(name string) (io.ReadCloser, error) {
-			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks, ConfineRoot: o.ConfineRoot})
+			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 		},
 		SetSockopts: func(c syscall.RawConn, words string) []error { return daemon.SetSocketOptions(c, words) },
 		Trace:       trace,

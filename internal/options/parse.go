@@ -146,7 +146,11 @@ func parse(argv []string, env Env, server bool) (*Options, []string, error) {
 	}
 	switch req.action {
 	case restartServer:
-		return parse(argv, env, true)
+		o, operands, err := parse(argv, env, true)
+		if err != nil {
+			o = &Options{Server: true}
+		}
+		return o, operands, err
 	case restartDaemon:
 		if env.Daemon {
 			return nil, nil, p.fail("Attempt to hack rsync thwarted!")

@@ -148,7 +148,7 @@ func OpenBatch(o *options.Options, env *Env, argv, operands []string) (*Batch, e
 }
 
 func openOwned(o *options.Options, env *Env, name string, flags int, perm uint32) (*os.File, error) {
-	return fsroot.OwnerOpen(inCwd(env.Cwd, name), flags, perm&^env.Umask, fsroot.Policy{InsecureLinks: o.InsecureLinks, ConfineRoot: o.ConfineRoot})
+	return fsroot.OwnerOpen(inCwd(env.Cwd, name), flags, perm&^env.Umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 }
 
 func inCwd(cwd, name string) string {

@@ -122,7 +122,7 @@ func (s *side) config() (*transfer.Config, error) {
 		RemoveSource: o.RemoveSourceFiles && !o.RemoveSentFiles, RemoveSent: o.RemoveSentFiles,
 		ReadBatch: o.Batch == options.BatchRead, OnlyBatch: o.Batch == options.BatchOnlyWrite,
 		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,
-		InsecureLinks: s.insecureLinks(), Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
+		InsecureLinks: s.insecureLinks(), ConfineRoot: o.ConfineRoot, Implied: p.Implied, TrustFilter: o.TrustSenderFilter || p.local || !p.Server && p.Sender,
 		Unsorted: o.Iconv != "",
 	}
 	if s.charset != nil {
@@ -419,7 +419,6 @@ func (s *side) openDir(dir string, p fsroot.Policy) (*fsroot.Root, error) {
 	if m := s.p.Module; m != nil {
 		return fsroot.OpenAt(m.Root, s.modulePath(dir), p)
 	}
-	p.ConfineRoot = s.o.ConfineRoot
 	return fsroot.Open(s.absolute(dir), p)
 }
 

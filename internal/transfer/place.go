@@ -57,7 +57,7 @@ func startsWithTop(l *flist.List) bool {
 
 // optionPolicy is how directories that options name are opened.
 func (c *Config) optionPolicy() fsroot.Policy {
-	return fsroot.Policy{Confine: c.Confine, Owner: true, InsecureLinks: c.InsecureLinks}
+	return fsroot.Policy{Confine: c.Confine, Owner: true, InsecureLinks: c.InsecureLinks, ConfineRoot: c.ConfineRoot}
 }
 
 // Destination finds or makes what the destination operand names: a directory
@@ -215,7 +215,9 @@ func (r *Receiving) openAlts() {
 			shown = join(r.destPath, d)
 		}
 		a := altDir{path: shown}
-		root, err := r.operatorDir(d, r.c.destPolicy())
+		policy := r.c.destPolicy()
+		policy.ConfineRoot = r.c.ConfineRoot
+		root, err := r.operatorDir(d, policy)
 		switch {
 		case err == nil:
 			a.root = root
