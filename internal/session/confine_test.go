@@ -119,10 +119,12 @@ func TestModuleLinks(t *testing.T) {
 		{"-rL", "upfile", "mod/file"},
 		{"-rL", "up/file", "mod/other/file"},
 		{"-rL", "outfile", "none"},
-		{"-rL", "out", "none"},
+		{"-rL", "out", "dir"}, // as rsync tells of it, without what is in it
+		{"-rL", "out/file", "none"},
 		{"-rlk", "up/file", "mod/other/file"},
 		{"-rlk", "upfile", "-> ../file"},
-		{"-rlk", "out", "none"}, // a link to a directory is not wanted as a link
+		{"-rlk", "out", "dir"},
+		{"-rlk", "out/file", "none"},
 		{"-rlk", "outfile", "-> ../../outside/file"},
 		{"-rlkX", "outfile", "-> ../../outside/file"}, // its own attributes, not the target's
 		{"-rlkX", "dangling", "-> nowhere"},
