@@ -479,7 +479,7 @@ func (s *side) openParent(p string, pol fsroot.Policy) (*fsroot.Root, string, er
 }
 
 // makePath makes a directory and its parents, as mkdir -p does.
-func (s *side) makePath(dir string, dry bool) (made int, err error) {
+func (s *side) makePath(dir string, p fsroot.Policy, dry bool) (made int, err error) {
 	abs := s.absolute(dir)
 	if s.p.Module != nil {
 		abs = path.Join("/", dir)
@@ -487,7 +487,7 @@ func (s *side) makePath(dir string, dry bool) (made int, err error) {
 	var missing []string
 	at := abs
 	for {
-		root, err := s.openDir(at, fsroot.Policy{})
+		root, err := s.openDir(at, p)
 		if err == nil {
 			defer root.Close()
 			if dry {

@@ -47,7 +47,7 @@ func (r *Receiving) backupRoot(dir string) error {
 	if r.backup != nil {
 		return nil
 	}
-	if _, err := r.c.MakePath(r.backupPath(), false); err != nil {
+	if _, err := r.c.MakePath(r.backupPath(), r.c.optionPolicy(), false); err != nil {
 		return err
 	}
 	root, err := r.operatorDir(dir, r.c.optionPolicy())

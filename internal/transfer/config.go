@@ -81,13 +81,16 @@ type Config struct {
 	// OpenFilter opens a file of filter rules by its absolute path.
 	OpenFilter func(path string) (io.ReadCloser, error)
 	// MakePath makes a directory and its parents, or only counts them.
-	MakePath func(path string, dry bool) (made int, err error)
+	MakePath func(path string, p fsroot.Policy, dry bool) (made int, err error)
 	// Module is the daemon module's name, "" without one.
 	Module string
 	// Sanitize keeps all names below the root (a daemon without chroot).
 	Sanitize bool
 	// Confine keeps symlinks inside (a daemon without "insecure links").
 	Confine bool
+	// ConfineRoot is --confine-root: where the directories of options have to
+	// be. Sources and destination are the user's own choice.
+	ConfineRoot string
 	// InsecureLinks gives up the defences against planted links.
 	InsecureLinks bool
 	// ConfineRoot is where directories that options name have to lie, "" for

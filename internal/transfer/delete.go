@@ -106,7 +106,13 @@ func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 			}
 			e.mount = true
 		}
+		if g.counting {
+			g.log.ListCount(g.listed + len(list))
+		}
 		list = append(list, e)
+	}
+	if g.counting && g.log.Info(report.InfoProgress, 1) {
+		g.listed += len(list)
 	}
 	sortLocal(list, g.c.Setup.Protocol)
 	return list, protected
@@ -197,6 +203,9 @@ func (g *generator) deletePass() error {
 	cur := g.cur
 	defer func() { g.cur = cur }()
 	g.cur = 0
+	// Only what is deleted in advance is counted, like a list.
+	g.counting = g.c.Delete == DeleteBefore && !g.c.Server && g.c.Dirs && !g.c.Setup.IncRecurse
+	defer func() { g.counting = false }()
 	for _, f := range g.lists[0].Sorted {
 		if !f.Active() {
 			continue
@@ -219,6 +228,9 @@ func (g *generator) deletePass() error {
 		if g.ended != nil {
 			return g.ended
 		}
+	}
+	if g.counting && g.log.Info(report.InfoFlist, 2) {
+		g.log.Printf(report.Info, "                    \r") // over the count
 	}
 	return nil
 }

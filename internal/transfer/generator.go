@@ -59,7 +59,9 @@ type generator struct {
 	delWarned bool
 	delayed   []delayedDelete
 	deleted   report.Counts
-	skipped   int // deletions that --max-delete stopped
+	skipped   int  // deletions that --max-delete stopped
+	counting  bool // a pass over the directories tells how much it has listed
+	listed    int  // entries so far
 	topDevs   map[uint64]bool
 	curDev    uint64
 	dirDev    map[*flist.File]uint64

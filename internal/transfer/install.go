@@ -3,6 +3,7 @@ package transfer
 import (
 	"os"
 
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
@@ -112,6 +113,7 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 		switch r.makeBackup(l, to.name, false) {
 		case backupFailed:
 			w.discard()
+			r.died = exitcode.Silent(exitcode.FileIO)
 			return false
 		}
 	}

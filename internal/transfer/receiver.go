@@ -583,6 +583,9 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 	default:
 		w.discard()
 	}
+	if v.died != nil {
+		return v.died
+	}
 	if c.ReadBatch {
 		v.batch.sent[rq.ndx] = true
 	}
