@@ -19,6 +19,6 @@
 // PRSYNC_PEER an older rsync to be at the other end of the matrix, the oracle
 // then being what /usr/bin/rsync does with it in place of prsync.
 // Flags: -keep DIR leaves trees and commands of the cases in DIR; -full runs the
-// whole matrix, some 5,000 cases, of which a plain run takes the core; -oracle
+// whole matrix, of which a plain run takes a part; -oracle
 // puts rsync in prsync's place, to see what is chance.
 package interop

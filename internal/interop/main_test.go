@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 
 var (
 	keep   = flag.String("keep", "", "leave the trees and commands of the cases in this `directory`")
-	full   = flag.Bool("full", false, "the whole matrix, not its core only")
+	full   = flag.Bool("full", false, "the whole matrix, not a part of it")
 	oracle = flag.Bool("oracle", false, "hold rsync against itself in place of prsync: what differs then is chance")
 	update = flag.Bool("update", false, "record testdata from real rsyncs")
 )
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 		os.Exit(playShell(role))
 	}
 	flag.Parse()
+	beParallel()
 	code, err := setUp(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
@@ -56,6 +58,9 @@ func TestMain(m *testing.M) {
 
 func setUp(m *testing.M) (int, error) {
 	var err error
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 1, err
+	}
 	if lab = *keep; lab != "" {
 		if lab, err = filepath.Abs(lab); err == nil {
 			err = os.MkdirAll(lab, 0o755)
@@ -88,6 +93,17 @@ func setUp(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("no program to test: %w", err)
 	}
 	return m.Run(), nil
+}
+
+// beParallel lets more cases run at a time than there are processors, unless
+// told how many: much of a case is waiting.
+func beParallel() {
+	const name = "test.parallel"
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if !given {
+		flag.Set(name, strconv.Itoa(3*runtime.GOMAXPROCS(0)))
+	}
 }
 
 // quickDir is a file system in memory if there is one that has room: the

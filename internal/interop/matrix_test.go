@@ -15,10 +15,12 @@ var building sync.Once
 // The protocol versions that peers in use speak.
 var protocols = []int{32, 31, 30, 29, 28, 27}
 
-// TestMatrix holds scenarios against the oracle: the core with two protocols;
-// with -full the core with every protocol and every other scenario with the
-// newest and two older ones, in turn. What still differs there is in
-// docs/status.md.
+// TestMatrix holds scenarios against the oracle: each in one way with the newest
+// protocol and in one with an older one, the core in every way with the newest
+// and in one with two older ones. With -full the core runs in every way with
+// every protocol, every other scenario in every way with the newest and over a
+// remote shell with two older ones. A name decides which way and protocol a
+// scenario gets.
 func TestMatrix(t *testing.T) {
 	needPeer(t)
 	if !root() {
@@ -30,9 +32,6 @@ func TestMatrix(t *testing.T) {
 			t.Fatalf("two scenarios are named %s", s.name)
 		}
 		seen[s.name] = true
-		if !*full && !s.core {
-			continue
-		}
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			s.skip(t)
@@ -52,39 +51,53 @@ func (s *scenario) skip(t *testing.T) {
 	}
 }
 
+// turn is a number that a scenario has for choosing among things.
+func (s *scenario) turn() int {
+	h := fnv.New32a()
+	h.Write([]byte(s.name))
+	return int(h.Sum32() % 720720) // which all small numbers divide
+}
+
 // protocols returns the versions a scenario runs with, the newest first.
 func (s *scenario) protocols() []int {
 	able := slices.DeleteFunc(slices.Clone(spoken()), func(p int) bool { return p < s.since })
 	if s.core && *full {
 		return able
 	}
-	h := fnv.New32a()
-	h.Write([]byte(s.name))
-	old, n := able[1:], int(h.Sum32()%6)
+	old, n := able[1:], s.turn()
 	some := []int{able[0], old[n%len(old)]}
-	if len(old) > 2 && *full {
+	if len(old) > 2 && (*full || s.core) {
 		some = append(some, old[(n+2)%len(old)])
 	}
 	return some
 }
 
-// hold runs a scenario in every way with one protocol. With the older ones what
+// ways returns how a scenario runs with one protocol. With the older ones what
 // is not core keeps to the remote shell: the streams are the same.
-func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
-	all := s.only
-	if all == nil {
-		all = ways
+func (s *scenario) ways(newest bool) []way {
+	able := slices.Clone(s.only)
+	if able == nil {
+		able = slices.Clone(ways)
 	}
 	if other != peer {
-		all = slices.DeleteFunc(slices.Clone(all), func(w way) bool { return w == local })
+		able = slices.DeleteFunc(able, func(w way) bool { return w == local })
 	}
-	for _, w := range all {
-		switch {
-		case newest || s.core && *full:
-		case w == pull || w == push && *full:
-		default:
-			continue
-		}
+	if s.core && (newest || *full) || newest && *full {
+		return able
+	}
+	if !newest {
+		able = slices.DeleteFunc(able, func(w way) bool { return w != push && w != pull })
+	}
+	if *full || len(able) == 0 {
+		return able
+	}
+	n := s.turn() / 7 % len(able)
+	return able[n : n+1]
+}
+
+// hold runs a scenario in every way with one protocol.
+func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
+	for _, w := range s.ways(newest) {
 		t.Run(string(w), func(t *testing.T) {
 			pairs, wants := w.pairs(), map[pair]*result{}
 			if *oracle {
@@ -122,6 +135,7 @@ func (s *scenario) judge(t *testing.T, want, got *result) {
 		diff = append(diff, sameLines("stderr", want.stderr, got.stderr)...)
 	}
 	diff = append(diff, sameLines("log file", want.log, got.log)...)
+	diff = append(diff, sameLines("daemon's log", want.daemon, got.daemon)...)
 	diff = append(diff, want.tree.compare(got.tree)...)
 	if diff == nil {
 		return

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A scenario is an option set over the common trees.
@@ -31,8 +33,9 @@ type scenario struct {
 	// prepare does what else the run needs in its directory.
 	prepare func(t *testing.T, dir string)
 	env     []string
-	only    []way // nil is every way
-	core    bool  // run for every protocol and way
+	conf    string // more parameters of the daemon's modules
+	only    []way  // nil is every way
+	core    bool   // run for every protocol and way
 	needs   need
 	since   int // the oldest protocol that can do it; 0 is every one
 	// told picks the lines of standard output that are compared.
@@ -93,7 +96,8 @@ type result struct {
 	command        string // to reproduce it with a shell
 	code           int
 	stdout, stderr []string
-	log            []string
+	log            []string // of --log-file
+	daemon         []string // of the daemon
 	tree           snapshot
 }
 
@@ -140,6 +144,9 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "run.log")); err == nil {
 		r.log = lines(string(text), places(dir))
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "daemon.log")); err == nil {
+		r.daemon = lines(string(text), places(dir))
 	}
 	return r
 }
@@ -191,7 +198,7 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 		argv = append(argv, "-e", dropHost, "--rsync-path="+p.server)
 	case daemonPush, daemonPull:
 		conf := filepath.Join(dir, "rsyncd.conf")
-		check(t, os.WriteFile(conf, []byte(daemonConf(dir)), 0o644))
+		check(t, os.WriteFile(conf, []byte(daemonConf(dir, s.conf)), 0o644))
 		env = append(env, "RSYNC_CONNECT_PROG="+p.server+" --daemon --config="+conf)
 	}
 	from := s.from
@@ -207,7 +214,7 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 	return argv, env
 }
 
-func daemonConf(dir string) string {
+func daemonConf(dir, more string) string {
 	ids := ""
 	if root() {
 		ids = "uid = 0\ngid = 0\n"
@@ -215,6 +222,7 @@ func daemonConf(dir string) string {
 	return ids + `use chroot = no
 munge symlinks = no
 read only = no
+` + more + `
 log file = ` + dir + `/daemon.log
 [src]
 path = ` + lab + `/S
@@ -243,6 +251,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 	err := cmd.Run()
 	r := &result{dir: dir, command: shellLine(dir, argv, env), code: cmd.ProcessState.ExitCode()}
 	r.stdout, r.stderr = lines(out.String(), places(dir)), lines(errs.String(), places(dir))
+	reap(cmd.Process.Pid)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -251,6 +260,21 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 		r.stderr = append(r.stderr, "RUN: "+err.Error())
 	}
 	return r
+}
+
+// reap waits for what else a command has started, a daemon's server above all:
+// it writes its last line after the client has ended. The tests adopt it then
+// (see TestMain).
+func reap(group int) {
+	left := time.AfterFunc(patience, func() { syscall.Kill(-group, syscall.SIGKILL) })
+	defer left.Stop()
+	for {
+		switch _, err := unix.Wait4(-group, nil, 0, nil); err {
+		case nil, unix.EINTR:
+		default: // nobody is left
+			return
+		}
+	}
 }
 
 // places takes the names of a run's own directories and of the programs out of

@@ -116,7 +116,9 @@ func (s *side) tellPeer(err error) error {
 	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
 	}
-	s.w.Flush()
+	if werr := s.w.Flush(); errors.Is(werr, syscall.EPIPE) || errors.Is(werr, syscall.ECONNRESET) {
+		s.reset = true
+	}
 	return err
 }
 
@@ -145,6 +147,7 @@ func (s *side) refuse(err error, code exitcode.Code) {
 	to := report.Error
 	if s.p.Sender {
 		to = report.LogFile
+		s.logTotals()
 	}
 	s.log.Printf(to, "%s\n", ExitLine(code, s.role(err)))
 }
@@ -173,7 +176,7 @@ func (s *side) breakOff(err error) {
 		s.abortErr = err
 	}
 	s.mu.Unlock()
-	switch limit := s.lingers(err); {
+	switch limit, _ := s.lingers(err); {
 	case s.p.Close == nil:
 	case limit > 0:
 		s.closing = time.AfterFunc(limit, s.p.Close)
@@ -183,42 +186,51 @@ func (s *side) breakOff(err error) {
 }
 
 // These bound how long a server waits for the client to take its error: one
-// that has a message for it, and one of before protocol 31.
+// whose client answers it, and another.
 const (
 	lingerTime    = time.Minute
 	oldLingerTime = 100 * time.Millisecond
 )
 
-// lingers returns how long the client may take to end the connection after err:
-// closing it with data unread would throw away what was just sent.
-// rsync 3.5.0 cleanup.c:_exit_cleanup.
-func (s *side) lingers(err error) time.Duration {
+// lingers returns how long the client may take to end the connection after err,
+// and whether it answers: closing the connection with data unread would throw
+// away what was just sent. rsync 3.5.0 cleanup.c:_exit_cleanup.
+func (s *side) lingers(err error) (limit time.Duration, answers bool) {
 	code := exitcode.Of(err, exitcode.StreamIO)
 	var peer *PeerExit
 	switch {
 	case !s.p.Server || s.p.local || s.lost || errors.As(err, &peer) || !tellsExit(code) || code == exitcode.Signal:
-		return 0
+		return 0, false
 	case s.refused():
-		return 0
-	case s.setup == nil || s.setup.Protocol < 31 || !s.w.Muxed():
-		return oldLingerTime
+		return oldLingerTime, false
+	case s.setup == nil || s.setup.Protocol < 31 || !s.w.Muxed() || !s.r.Muxed():
+		return oldLingerTime, false
 	}
-	return lingerTime
+	return lingerTime, true
 }
 
-// linger reads on until the client has closed the connection or answered with
-// its own end. rsync 3.5.0 io.c:noop_io_until_death.
+// linger waits until the client has closed the connection or answered with its
+// own end. Where it does not answer, it is given the time to read. What it has
+// sent meanwhile stays unread then, as with rsync.
+// rsync 3.5.0 io.c:noop_io_until_death.
 func (s *side) linger(err error) {
-	if s.closing != nil {
-		s.closing.Stop()
-	}
-	limit := s.lingers(err)
+	limit, answers := s.lingers(err)
 	if limit == 0 || s.p.Close == nil {
 		return
+	}
+	if s.closing != nil {
+		s.closing.Stop()
 	}
 	var answer *exitcode.Error
 	switch err := s.r.Err(); {
 	case errors.As(err, &answer):
+	case !answers:
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		select {
+		case <-s.ctx.Done():
+		case <-t.C:
+		}
 	case err != nil:
 		// What comes is not to be understood any more, an answer neither.
 		defer time.AfterFunc(oldLingerTime, s.p.Close).Stop()
@@ -244,8 +256,8 @@ func (s *side) seeOff(err error) {
 	for err = nil; err == nil; {
 		_, err = s.p.In.Read(buf[:])
 	}
-	if errors.Is(err, syscall.ECONNRESET) {
-		s.log.Printf(report.Error, "%s\n", s.connError(err))
+	if errors.Is(err, syscall.ECONNRESET) || s.reset {
+		s.log.Printf(report.Error, "rsync: [%s] read error: %s\n", s.who(), report.Reason(syscall.ECONNRESET))
 	}
 }
 
@@ -300,6 +312,9 @@ func (s *side) serverError(err error, code exitcode.Code) {
 		for _, text := range exitcode.Messages(err) {
 			say(text)
 		}
+	}
+	if s.p.Sender {
+		s.logTotals()
 	}
 	say(ExitLine(code, s.role(err)))
 }

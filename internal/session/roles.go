@@ -135,8 +135,8 @@ func (s *side) server() error {
 		if m.Err != nil {
 			return m.Err
 		}
-		if m.Forbidden != nil {
-			if err := m.Forbidden(); err != nil {
+		if !s.p.Sender {
+			if err := m.forbidden(); err != nil {
 				return err
 			}
 		}
@@ -149,6 +149,13 @@ func (s *side) server() error {
 	}
 	s.afterFilters()
 	if s.p.Sender {
+		// A sender has taken what the client sends by now, so that they part in
+		// good order; a receiver leaves it unread.
+		if m := s.p.Module; m != nil {
+			if err := m.forbidden(); err != nil {
+				return err
+			}
+		}
 		if s.o.FilesFrom == "-" {
 			if proto < 31 {
 				s.r.StopMux()
@@ -255,13 +262,16 @@ func (s *side) receive() error {
 	}
 	if s.p.Server {
 		st.Written, st.Read, st.TotalSize = s.w.Total(), s.r.Total(), rcv.TotalSize()
-		s.logTotals()
+		if s.result() == nil {
+			s.logTotals()
+		}
 		return nil
 	}
 	return s.ended(st)
 }
 
-// logTotals is the line at the end of a log file.
+// logTotals is the line at the end of a log file. A sender's stands there for a
+// run that failed too.
 func (s *side) logTotals() {
 	if s.p.Server && (s.p.local || s.p.Module == nil && s.o.LogFile == "") {
 		return
@@ -270,6 +280,7 @@ func (s *side) logTotals() {
 	switch {
 	case s.snd != nil:
 		st = s.snd.Stats
+		st.TotalSize = s.snd.TotalSize()
 	case s.rcv != nil:
 		st = s.rcv.Stats
 	}
@@ -349,4 +360,11 @@ func (s *side) forwardNames() error {
 		}
 	}()
 	return nil
+}
+
+func (m *Module) forbidden() error {
+	if m.Forbidden == nil {
+		return nil
+	}
+	return m.Forbidden()
 }

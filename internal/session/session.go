@@ -69,8 +69,8 @@ type Module struct {
 	LogFormat         *report.Line
 	Charset           string // "charset", "" for none
 	// Forbidden says that the module may not be used in this direction.
-	Forbidden  func() error
-	Timeout    int // to be told to the client, seconds
+	Forbidden  func() error // nil: it may
+	Timeout    int          // to be told to the client, seconds
 	NoCompress bool
 	Err        error // to be told in place of a transfer
 }
@@ -139,6 +139,7 @@ type side struct {
 	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
 	begun    atomic.Bool // a receiving side is generator and receiver by now
 	lost     bool        // the other side is gone
+	reset    bool        // it had left data unread, as our last words to it show
 	closing  *time.Timer // closes the connection after the generator's error
 	abortErr error
 	stop     chan struct{}
@@ -531,7 +532,7 @@ func (s *side) message(code wire.Msg, b []byte) error {
 		if s.charset != nil {
 			name = s.charset.Encode(name)
 		}
-		s.c.LogDeleted(s.log.As("sender"), name, mode)
+		s.c.LogDeleted(s.log.As("sender"), name, name, mode)
 	case wire.MsgSuccess:
 		v, ok := num()
 		if !ok {

@@ -408,5 +408,5 @@ func (g *generator) logDelete(name string, mode uint32) {
 		}
 		g.c.W.MsgInOrder(wire.MsgDeleted, b)
 	}
-	g.c.LogDeleted(g.log, name, mode)
+	g.c.LogDeleted(g.log, name, g.logged(name), mode)
 }

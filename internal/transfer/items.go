@@ -60,10 +60,11 @@ func (c *Config) maybeLogItem(l *report.Log, it *report.Item) {
 
 func isDirMode(mode uint32) bool { return mode&0170000 == 0040000 }
 
-// LogDeleted prints a deletion that the other side, or this one, made.
+// LogDeleted prints a deletion that the other side, or this one, made of name;
+// file is how a log file calls it.
 // rsync 3.5.0 log.c:log_delete.
-func (c *Config) LogDeleted(l *report.Log, name string, mode uint32) {
-	it := &report.Item{Op: "del.", Flags: report.ItemDeleted, Name: name, Path: name, Mode: mode, NoGroup: !c.Group}
+func (c *Config) LogDeleted(l *report.Log, name, file string, mode uint32) {
+	it := &report.Item{Op: "del.", Flags: report.ItemDeleted, Name: name, Path: file, Mode: mode, NoGroup: !c.Group}
 	plain := report.Line{Format: "deleting %n"}
 	if (!c.Server || c.Setup.Protocol < 29) && (l.Info(report.InfoDel, 1) || c.Out != nil) {
 		line := &plain

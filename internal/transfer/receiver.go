@@ -891,10 +891,16 @@ func (v *receiver) setIndex(f *flist.File, ndx int32) {
 
 func (v *receiver) item(f *flist.File, rq request, hlink string) *report.Item {
 	it := v.c.item(f, "recv", rq.flags, hlink)
-	if v.c.Daemon {
-		it.Path = join(v.destPath, it.Name)
-	}
+	it.Path = v.logged(it.Name)
 	return it
+}
+
+// logged is how a log calls an entry: a daemon's below its module.
+func (r *Receiving) logged(name string) string {
+	if r.c.Daemon {
+		return join(r.destPath, name)
+	}
+	return name
 }
 
 // Run receives everything. The list and the destination are known already.

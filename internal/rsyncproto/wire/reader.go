@@ -91,6 +91,9 @@ func NewReader(src io.Reader) *Reader {
 // taken as frames.
 func (r *Reader) StartMux() { r.mux, r.left = true, 0 }
 
+// Muxed reports whether the stream is multiplexed.
+func (r *Reader) Muxed() bool { return r.mux }
+
 // StopMux switches back to the raw stream.
 func (r *Reader) StopMux() { r.mux = false }
 
