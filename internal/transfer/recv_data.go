@@ -1,0 +1,195 @@
+package transfer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/prsync/prsync/internal/delta"
+	"github.com/prsync/prsync/internal/delta/checksum"
+	"github.com/prsync/prsync/internal/delta/compress"
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/report"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
+)
+
+// drop reads the data of a file that will not be written.
+func (v *receiver) drop(f *flist.File) error {
+	_, err := v.data(f, nil, nil, 0, false, false, true, false)
+	return err
+}
+
+// data receives the tokens of one file. ok tells that the result is what the
+// sender has. rsync 3.5.0 receiver.c:receive_data.
+func (v *receiver) data(f *flist.File, w *writing, basis *os.File, basisSize int64, updates, device, redo, inplaceSizing bool) (ok bool, err error) {
+	c := v.c
+	head, err := readSumHead(c.R, c.Setup, v.log.Who())
+	if err != nil {
+		return false, err
+	}
+	v.stream, v.rangeSize = false, 0
+	cfg := delta.ApplyConfig{Head: head, File: v.fileHash(), InPlace: updates, Discard: w == nil}
+	if !redo {
+		cfg.Append = c.Append
+	}
+	if w == nil {
+		cfg.Append = delta.AppendOff
+	}
+	if basis != nil && basisSize > 0 {
+		v.window.Reset(basis, basisSize)
+		cfg.Basis = v.window
+	}
+	var dst io.WriterAt
+	var sparse *sparseFile
+	truncate := inplaceSizing
+	if w != nil {
+		dst = w.file
+		if c.Preallocate && f.Size > 0 && (!inplaceSizing || f.Size > basisSize) {
+			if err := fsroot.Fallocate(w.file, 0, f.Size, false); err != nil {
+				v.log.Syserr(report.Warning, err, "do_fallocate %s", v.full(f.Name()))
+			}
+			truncate = true
+		}
+		if c.Sparse && !(redo && c.Append != delta.AppendOff) {
+			sparse = &sparseFile{f: w.file, punch: updates || c.Preallocate}
+			if inplaceSizing && c.WholeFile {
+				w.file.Truncate(0)
+			}
+			dst = sparse
+		}
+	}
+	ap := delta.NewApplier(dst, cfg)
+	if err := v.readTokens(f, w, ap, head); err != nil {
+		return false, err
+	}
+	s := ap.Stats()
+	v.Stats.Literal += s.Literal
+	v.Stats.Matched += s.Matched
+	if w != nil && !device {
+		size := ap.Offset() + v.rangeSize
+		// Zeros at the end keep the blocks that --preallocate has given them.
+		if sparse != nil && (updates || sparse.to != size) {
+			if err := sparse.flush(); err != nil {
+				return false, v.writeError(f, err)
+			}
+		}
+		if sparse != nil || truncate {
+			if err := w.file.Truncate(size); err != nil {
+				v.log.Syserr(report.ErrorXfer, err, "ftruncate failed on %s", v.full(f.Name()))
+			}
+		}
+	}
+	if p := c.Progress; p != nil {
+		p.End(f.Size)
+	}
+	n := c.Setup.XferSum.Len()
+	mine := v.hash.Sum(v.sum[:0])
+	c.R.Full(v.theirSum[:n])
+	if err := c.R.Err(); err != nil {
+		return false, err
+	}
+	if w == nil {
+		return true, nil
+	}
+	if v.shortRange {
+		v.shortRange = false
+		return false, nil
+	}
+	return bytes.Equal(mine, v.theirSum[:n]), nil
+}
+
+func (v *receiver) fileHash() checksum.FileHash {
+	if v.hash == nil {
+		v.hash = v.c.blockSums().NewFile()
+	}
+	v.hash.Reset()
+	return v.hash
+}
+
+func (v *receiver) tokenReader() (compress.Reader, error) {
+	if v.tokens == nil {
+		var err error
+		if v.tokens, err = compress.NewReader(v.c.R, v.c.Compress); err != nil {
+			return nil, err
+		}
+	}
+	return v.tokens, nil
+}
+
+// readTokens applies the tokens of one file.
+func (v *receiver) readTokens(f *flist.File, w *writing, ap *delta.Applier, head delta.SumHead) error {
+	tokens, err := v.tokenReader()
+	if err != nil {
+		return err
+	}
+	p := v.c.Progress
+	for {
+		t, err := tokens.Next()
+		if err != nil {
+			if rerr := v.c.R.Err(); rerr != nil {
+				return rerr
+			}
+			return exitcode.New(exitcode.StreamIO, "%w [%s]", err, v.log.Who())
+		}
+		if t.End {
+			return nil
+		}
+		if p != nil {
+			p.Show(ap.Offset(), f.Size)
+		}
+		switch {
+		case len(t.Literal) > 0:
+			v.stream = true
+			err = ap.Literal(t.Literal)
+		case t.Block == rangeToken && v.c.Ranges != nil:
+			if err := v.takeRange(w, ap); err != nil {
+				return v.writeError(f, err)
+			}
+			continue
+		default:
+			var data []byte
+			if data, err = ap.Block(t.Block); err == nil {
+				err = tokens.Matched(data)
+			}
+		}
+		if err != nil {
+			return v.applyError(f, err, t)
+		}
+	}
+}
+
+// applyError tells a write error from a broken stream.
+func (v *receiver) applyError(f *flist.File, err error, t compress.Token) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return v.writeError(f, err)
+	}
+	return exitcode.New(exitcode.Protocol, "%w [%s]", err, v.log.Who())
+}
+
+func (v *receiver) writeError(f *flist.File, err error) error {
+	v.log.Syserr(report.Error, err, "write failed on %s", v.full(v.name(f)))
+	return exitcode.Silent(exitcode.FileIO)
+}
+
+// takeRange copies a file that the sender handed over.
+func (v *receiver) takeRange(w *writing, ap *delta.Applier) error {
+	fr, ok := v.c.Ranges.pop()
+	if !ok {
+		return errors.New("no file was handed over")
+	}
+	defer fr.file.Close()
+	v.Stats.Literal += fr.size
+	v.stream = true
+	if w == nil {
+		return nil
+	}
+	n, _, err := fsroot.CopyRange(w.file, fr.file, 0, 0, fr.size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		v.shortRange, err = true, nil
+	}
+	v.rangeSize = n
+	return err
+}
