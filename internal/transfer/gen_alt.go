@@ -174,7 +174,7 @@ func (g *generator) copyAlt(t *target, from *look) bool {
 			defer pin.Close()
 		}
 	}
-	return g.install(g.log, p, t.f, t.name, t.mode, installCall{attrs: attrCall{accurate: true, basis: pin}})
+	return g.install(g.log, p, t.f, t.name, t.mode, installCall{attrs: attrCall{accurate: true, basis: pin}}) == isInstalled
 }
 
 func (g *generator) copyFailed(from *look, to string, err error) {

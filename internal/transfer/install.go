@@ -3,7 +3,6 @@ package transfer
 import (
 	"os"
 
-	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
@@ -102,20 +101,25 @@ type installCall struct {
 	partial *place // where to keep it if it cannot be put in place
 }
 
+// installed is how putting a file in place ended.
+type installed uint8
+
+const (
+	notInstalled installed = iota // and why was reported
+	isInstalled
+	noBackup // what it would have replaced could not be kept
+)
+
 // install gives a written file its attributes and its name. The file is
 // closed. rsync 3.5.0 rsync.c:finish_transfer.
-func (r *Receiving) install(l *report.Log, w *writing, f *flist.File, name string, mode uint32, call installCall) bool {
+func (r *Receiving) install(l *report.Log, w *writing, f *flist.File, name string, mode uint32, call installCall) installed {
 	return r.installAt(l, w, f, r.at(name), mode, call)
 }
 
-func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place, mode uint32, call installCall) bool {
-	if !w.inPlace && call.backup {
-		switch r.makeBackup(l, to.name, false) {
-		case backupFailed:
-			w.discard()
-			r.died = exitcode.Silent(exitcode.FileIO)
-			return false
-		}
+func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place, mode uint32, call installCall) installed {
+	if !w.inPlace && call.backup && r.makeBackup(l, to.name, false) == backupFailed {
+		w.discard()
+		return noBackup
 	}
 	r.setOnFile(l, w.file, to.shown, f, mode, call.attrs)
 	if r.c.Fsync {
@@ -128,14 +132,14 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 		if !w.inPlace {
 			w.at.root.Unlink(w.at.name)
 		}
-		return false
+		return notInstalled
 	}
 	if w.inPlace {
-		return true
+		return isInstalled
 	}
 	err := r.rename(w.at, to)
 	if err == nil {
-		return true
+		return isInstalled
 	}
 	if errIs(err, unix.EXDEV) {
 		return r.installCopy(l, w, f, to, mode, call)
@@ -144,7 +148,7 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 	if call.partial == nil || call.partial.root == nil || r.rename(w.at, *call.partial) != nil {
 		w.at.root.Unlink(w.at.name)
 	}
-	return false
+	return notInstalled
 }
 
 // rename moves a file, even onto a running program.
@@ -158,7 +162,7 @@ func (r *Receiving) rename(from, to place) error {
 
 // installCopy puts a file in place from another file system (--temp-dir): it
 // is copied beside its place first.
-func (r *Receiving) installCopy(l *report.Log, w *writing, f *flist.File, to place, mode uint32, call installCall) bool {
+func (r *Receiving) installCopy(l *report.Log, w *writing, f *flist.File, to place, mode uint32, call installCall) installed {
 	defer w.at.root.Unlink(w.at.name)
 	src, err := w.at.root.Open(w.at.name)
 	if err == nil {
@@ -180,11 +184,11 @@ func (r *Receiving) installCopy(l *report.Log, w *writing, f *flist.File, to pla
 				}
 			}
 			if err == nil {
-				return true
+				return isInstalled
 			}
 			to.root.Unlink(n)
 		}
 	}
 	l.Syserr(report.ErrorXfer, err, "copy %s -> \"%s\"", r.full(w.at.shown), to.shown)
-	return false
+	return notInstalled
 }

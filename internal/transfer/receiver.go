@@ -31,7 +31,6 @@ type receiver struct {
 	stream     bool // data of the file in work has arrived
 	shortRange bool // it was handed over, and shorter than announced
 	rangeSize  int64
-	noEntry    bool // nothing is at the place of the file in work
 	learns     bool // what it puts in place is told to Config.Learn
 	learner    *learner
 	lateDone   bool // finished files are told of before the next wait at the latest

@@ -31,7 +31,6 @@ type Receiving struct {
 	solo     string // the one file's local name, "" for a directory
 	missing  bool   // the destination does not exist (dry run)
 	made     bool   // we have just created it
-	died     error  // the receiver's: a file could not be kept as a backup, and rather than lose it we end
 	alts     []altDir
 	temp     *fsroot.Root
 	backup   *fsroot.Root

@@ -5,13 +5,12 @@ import (
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/report"
-	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
 // basisOf opens what the tokens refer to. rsync 3.5.0
 // receiver.c:recv_files.
-func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial place, hasPartial bool) (file *os.File, at place, err error) {
-	c := v.c
+func (v *receiver) basisOf(in *incoming) (file *os.File, at place, err error) {
+	c, rq, name := v.c, &in.rq, in.name
 	if rq.rescue = v.swarm.takeRescue(rq.ndx); rq.rescue != nil {
 		// Its name goes now: later, the directory's time might be set already.
 		rq.rescue.w.at.root.Unlink(rq.rescue.w.at.name)
@@ -27,13 +26,13 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 			if p, ok := v.backupPlace(v.log, name); ok {
 				at, rq.basis, kept = p, basisBackup, true
 			}
-		case hasPartial:
-			at, kept = partial, true
+		case in.hasPartial:
+			at, kept = in.partial, true
 		}
 	case k == basisFile:
 	case k == basisPartial:
-		if hasPartial {
-			at, kept = partial, true
+		if in.hasPartial {
+			at, kept = in.partial, true
 		}
 	case k == basisBackup:
 		if p, ok := v.backupPlace(v.log, name); ok {
@@ -76,12 +75,12 @@ func (v *receiver) basisOf(f *flist.File, rq *request, name string, partial plac
 		}
 		g, e := p.root.Open(p.name)
 		if e != nil {
-			v.noEntry = isMissing(e) && p.root == v.dest && p.name == name
+			in.noEntry = isMissing(e) && p.root == v.dest && p.name == name
 			return nil
 		}
 		return g
 	}
-	v.noEntry = false
+	in.noEntry = false
 	inModule := c.Daemon && c.Setup.InplacePartial
 	refused := inModule && v.partialRefused()
 	if !refused {

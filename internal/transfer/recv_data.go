@@ -17,44 +17,45 @@ import (
 
 // drop reads the data of a file that will not be written.
 func (v *receiver) drop(f *flist.File) error {
-	_, err := v.data(f, nil, nil, 0, false, false, true, false)
+	_, err := v.data(&incoming{f: f, redo: true})
 	return err
 }
 
 // data receives the tokens of one file. ok tells that the result is what the
 // sender has. rsync 3.5.0 receiver.c:receive_data.
-func (v *receiver) data(f *flist.File, w *writing, basis *os.File, basisSize int64, updates, device, redo, inplaceSizing bool) (ok bool, err error) {
-	c := v.c
+func (v *receiver) data(in *incoming) (ok bool, err error) {
+	c, f, w := v.c, in.f, in.w
+	sized := w != nil && in.inPlace(c) // by what was there before
 	head, err := readSumHead(c.R, c.Setup, v.log.Who())
 	if err != nil {
 		return false, err
 	}
 	v.stream, v.rangeSize = false, 0
-	cfg := delta.ApplyConfig{Head: head, File: v.fileHash(), InPlace: updates, Discard: w == nil}
-	if !redo {
+	cfg := delta.ApplyConfig{Head: head, File: v.fileHash(), InPlace: in.updates, Discard: w == nil}
+	if !in.redo {
 		cfg.Append = c.Append
 	}
 	if w == nil {
 		cfg.Append = delta.AppendOff
 	}
-	if basis != nil && basisSize > 0 {
-		v.window.Reset(basis, basisSize)
+	if in.basis != nil && in.size > 0 {
+		v.window.Reset(in.basis, in.size)
 		cfg.Basis = v.window
 	}
 	var dst io.WriterAt
 	var sparse *sparseFile
-	truncate := inplaceSizing
+	truncate := sized
 	if w != nil {
 		dst = w.file
-		if c.Preallocate && f.Size > 0 && (!inplaceSizing || f.Size > basisSize) {
+		if c.Preallocate && f.Size > 0 && (!sized || f.Size > in.size) {
 			if err := fsroot.Fallocate(w.file, 0, f.Size, false); err != nil {
 				v.log.Syserr(report.Warning, err, "do_fallocate %s", v.full(f.Name()))
 			}
 			truncate = true
 		}
-		if c.Sparse && !(redo && c.Append != delta.AppendOff) {
-			sparse = &sparseFile{f: w.file, punch: updates || c.Preallocate}
-			if inplaceSizing && c.WholeFile {
+		if c.Sparse && !(in.redo && c.Append != delta.AppendOff) {
+			sparse = &sparseFile{f: w.file, punch: in.updates || c.Preallocate}
+			if sized && c.WholeFile {
 				w.file.Truncate(0)
 			}
 			dst = sparse
@@ -67,10 +68,10 @@ func (v *receiver) data(f *flist.File, w *writing, basis *os.File, basisSize int
 	s := ap.Stats()
 	v.Stats.Literal += s.Literal
 	v.Stats.Matched += s.Matched
-	if w != nil && !device {
+	if w != nil && !in.toDevice {
 		size := ap.Offset() + v.rangeSize
 		// Zeros at the end keep the blocks that --preallocate has given them.
-		if sparse != nil && (updates || sparse.to != size) {
+		if sparse != nil && (in.updates || sparse.to != size) {
 			if err := sparse.flush(); err != nil {
 				return false, v.writeError(f, err)
 			}

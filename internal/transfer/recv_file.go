@@ -1,24 +1,53 @@
 package transfer
 
 import (
+	"os"
+
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
+// incoming is a file that is being received.
+type incoming struct {
+	f    *flist.File
+	rq   request
+	name string // in the destination
+	redo bool   // it is sent for the second time
+
+	// The basis: nil for none; where it lies and its size are known in any case.
+	basis   *os.File
+	at      place
+	size    int64
+	noEntry bool // opening it has shown that nothing is at the file's place
+
+	w    *writing // nil: the data is only read
+	mode uint32
+	// partial is where an unfinished file is kept apart, if it is.
+	partial    place
+	hasPartial bool
+	oneInplace bool // w is the partial file itself
+	updates    bool // w is the basis
+	toDevice   bool // w is a device
+}
+
+// inPlace reports whether w has contents already.
+func (in *incoming) inPlace(c *Config) bool { return c.Inplace || in.oneInplace }
+
 // transfer receives one file.
 func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, it *report.Item) error {
 	c := v.c
-	partial, hasPartial := v.partialPlace(name)
-	basisFileH, at, err := v.basisOf(f, &rq, name, partial, hasPartial)
-	if err != nil {
+	in := &incoming{f: f, rq: rq, name: name, redo: redo}
+	in.partial, in.hasPartial = v.partialPlace(name)
+	var err error
+	if in.basis, in.at, err = v.basisOf(in); err != nil {
 		return err
 	}
-	if basisFileH != nil {
-		defer basisFileH.Close()
+	if in.basis != nil {
+		defer in.basis.Close()
 	}
-	var st fsroot.Stat
 	noSend := func() error {
 		if err := v.drop(f); err != nil {
 			return err
@@ -28,48 +57,49 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		}
 		return nil
 	}
-	if basisFileH != nil {
-		if st, err = fsroot.Fstat(basisFileH); err != nil {
-			v.log.Syserr(report.ErrorXfer, err, "fstat %s failed", v.full(at.shown))
+	var st fsroot.Stat
+	if in.basis != nil {
+		if st, err = fsroot.Fstat(in.basis); err != nil {
+			v.log.Syserr(report.ErrorXfer, err, "fstat %s failed", v.full(in.at.shown))
 			return noSend()
 		}
-		if st.IsDir() && at.name == name && at.root == v.dest {
-			v.log.Printf(report.ErrorXfer, "recv_files: %s is a directory\n", v.full(at.shown))
+		if st.IsDir() && in.at.name == name && in.at.root == v.dest {
+			v.log.Printf(report.ErrorXfer, "recv_files: %s is a directory\n", v.full(in.at.shown))
 			return noSend()
 		}
-	} else if v.noEntry {
+	} else if in.noEntry {
 		// Opening it as a basis said so.
 	} else if dst, err := v.at(name).lstat(); err == nil && dst.IsDir() {
 		v.log.Printf(report.ErrorXfer, "recv_files: %s is a directory\n", v.full(name))
 		return noSend()
 	}
-	toDevice := c.WriteDevices && st.IsDevice()
-	if toDevice && st.Size == 0 {
-		st.Size = deviceSize(basisFileH)
-	} else if !toDevice && basisFileH != nil && !st.IsRegular() {
-		basisFileH.Close()
-		basisFileH = nil
+	in.size = st.Size
+	in.toDevice = c.WriteDevices && st.IsDevice()
+	if in.toDevice && in.size == 0 {
+		in.size = deviceSize(in.basis)
+	} else if !in.toDevice && in.basis != nil && !st.IsRegular() {
+		in.basis.Close()
+		in.basis = nil
 	}
-	mode := f.Mode
+	in.mode = f.Mode
 	if !c.Perms {
-		mode = meta.DestMode(mode, st.Mode, v.defaultPerms(dirOf(name)), basisFileH != nil, c.Executability)
+		in.mode = meta.DestMode(in.mode, st.Mode, v.defaultPerms(dirOf(name)), in.basis != nil, c.Executability)
 	}
-	if rq.rescue != nil {
-		mode = rq.rescue.mode
+	if rescue := in.rq.rescue; rescue != nil {
+		in.mode = rescue.mode
 	}
-	oneInplace := c.Setup.InplacePartial && rq.basis == basisPartial && basisFileH != nil
-	updates := oneInplace || c.Inplace && (at.root == v.dest && at.name == name || rq.basis == basisBackup)
-	var w *writing
+	in.oneInplace = c.Setup.InplacePartial && in.rq.basis == basisPartial && in.basis != nil
+	in.updates = in.oneInplace || c.Inplace && (in.at.root == v.dest && in.at.name == name || in.rq.basis == basisBackup)
 	switch {
-	case oneInplace:
-		w, err = openInPlace(partial)
+	case in.oneInplace:
+		in.w, err = openInPlace(in.partial)
 	case c.Inplace:
-		w, err = v.openInPlace(name)
+		in.w, err = v.openInPlace(name)
 	default:
-		w, err = v.newTemp(name, mode)
+		in.w, err = v.newTemp(name, in.mode)
 	}
 	if err != nil {
-		if c.Inplace || oneInplace {
+		if in.inPlace(c) {
 			v.log.Syserr(report.ErrorXfer, err, "open %s failed", v.full(name))
 		} else {
 			v.log.Syserr(report.ErrorXfer, err, "mkstemp %s failed", v.full(tempShown(name)))
@@ -82,9 +112,9 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		v.log.Printf(report.Info, "%s\n", name)
 	}
 	recv0 := c.R.Taken()
-	ok, err := v.data(f, w, basisFileH, st.Size, updates, toDevice, redo, c.Inplace || oneInplace)
+	ok, err := v.data(in)
 	if err != nil {
-		v.broken(f, w, mode, name, partial, hasPartial, oneInplace)
+		v.broken(in)
 		return err
 	}
 	it.Recv = c.R.Taken() - recv0 // what is sent meanwhile is the generator's
@@ -96,7 +126,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		code = report.LogFile
 	}
 	c.logItem(v.log, code, it)
-	return v.finish(f, rq, w, at, name, mode, ok, redo, oneInplace, partial, hasPartial)
+	return v.finish(in, ok)
 }
 
 func tempShown(name string) string {
@@ -104,42 +134,48 @@ func tempShown(name string) string {
 	return join(dir, fsroot.TempPrefix(base, true)+".XXXXXX")
 }
 
+// errNoBackupKept ends a run rather than lose what a file replaces; why it
+// could not be kept was reported.
+var errNoBackupKept = exitcode.Silent(exitcode.FileIO)
+
 // finish puts a received file in place, or keeps it for another try.
-func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name string, mode uint32, ok, redo, oneInplace bool, partial place, hasPartial bool) error {
-	c := v.c
+func (v *receiver) finish(in *incoming, ok bool) error {
+	c, f, w := v.c, in.f, in.w
 	result := 0 // as rsync counts: -1 failed, 0 to be sent again, 1 done, 2 delayed
 	if ok {
 		result = 1
 	}
-	backup := c.Backup && !(redo && c.Partial && c.PartialDir == "")
-	keptIn := c.Partial && (hasPartial || c.PartialDir == "")
+	backup := c.Backup && !(in.redo && c.Partial && c.PartialDir == "")
+	keptIn := c.Partial && (in.hasPartial || c.PartialDir == "")
 	attrs := attrCall{accurate: ok, skipTimes: !ok}
-	if c.Xattrs > 0 {
-		if pin, err := at.root.Pin(at.name); at.root != nil && err == nil {
+	if c.Xattrs > 0 && in.at.root != nil {
+		if pin, err := in.at.root.Pin(in.at.name); err == nil {
 			defer pin.Close()
 			attrs.basis = pin
 		}
 	}
 	switch {
-	case ok && (!c.DelayUpdates || !hasPartial) || c.Inplace:
+	case ok && (!c.DelayUpdates || !in.hasPartial) || c.Inplace:
 		call := installCall{attrs: attrs, backup: backup && !c.Inplace}
-		if hasPartial {
-			call.partial = &partial
+		if in.hasPartial {
+			call.partial = &in.partial
 		}
 		moved := w
-		if oneInplace && !c.Inplace {
+		if in.oneInplace && !c.Inplace {
 			moved = &writing{at: w.at, file: w.file}
 		}
-		if !v.install(v.log, moved, f, name, mode, call) {
+		if put := v.install(v.log, moved, f, in.name, in.mode, call); put == noBackup {
+			return errNoBackupKept
+		} else if put == notInstalled {
 			result = -1
-		} else if hasPartial && at.root == partial.root && at.name == partial.name {
-			if !oneInplace {
-				partial.root.Unlink(partial.name)
+		} else if in.hasPartial && in.at.root == in.partial.root && in.at.name == in.partial.name {
+			if !in.oneInplace {
+				in.partial.root.Unlink(in.partial.name)
 			}
-			v.dropPartialDir(partial)
+			v.dropPartialDir(in.partial)
 		}
-	case keptIn && (!oneInplace || c.DelayUpdates):
-		if hasPartial && !v.makePartialDir(&partial) {
+	case keptIn && (!in.oneInplace || c.DelayUpdates):
+		if in.hasPartial && !v.makePartialDir(&in.partial) {
 			what := "partial file"
 			if ok {
 				what = "completed file"
@@ -149,60 +185,59 @@ func (v *receiver) finish(f *flist.File, rq request, w *writing, at place, name 
 			result = -1
 			break
 		}
-		to := v.at(name)
-		if hasPartial {
-			to = partial
+		to := v.at(in.name)
+		if in.hasPartial {
+			to = in.partial
 		}
-		if oneInplace {
-			v.setOnFile(v.log, w.file, to.shown, f, mode, attrs)
+		if in.oneInplace {
+			v.setOnFile(v.log, w.file, to.shown, f, in.mode, attrs)
 			w.file.Close()
-		} else if !v.installAt(v.log, w, f, to, mode, installCall{attrs: attrs, backup: backup && !hasPartial}) {
+		} else if put := v.installAt(v.log, w, f, to, in.mode, installCall{attrs: attrs, backup: backup && !in.hasPartial}); put == noBackup {
+			return errNoBackupKept
+		} else if put == notInstalled {
 			result = -1
 			break
 		}
 		if c.DelayUpdates && ok {
-			v.delayed = append(v.delayed, delayedUpdate{f: f, ndx: rq.ndx, from: partial, name: name})
+			v.delayed = append(v.delayed, delayedUpdate{f: f, ndx: in.rq.ndx, from: in.partial, name: in.name})
 			result = 2
 		}
-	case oneInplace:
+	case in.oneInplace:
 		w.file.Close()
 	default:
 		w.discard()
 	}
-	if v.died != nil {
-		return v.died
-	}
 	if c.ReadBatch {
-		v.batch.sent[rq.ndx] = true
+		v.batch.sent[in.rq.ndx] = true
 	}
 	switch result {
 	case 1:
-		v.learnFrom(name)
+		v.learnFrom(in.name)
 		if c.RemoveSource || c.RemoveSent || c.Setup.IncRecurse || c.HardLinks && f.Flags&flist.Linked != 0 {
-			v.tell(evDone, rq.ndx)
+			v.tell(evDone, in.rq.ndx)
 		}
 	case 0:
-		v.verifyFailed(f, name, redo, keptIn, hasPartial)
-		if !redo {
-			v.failed[rq.ndx] = true
+		v.verifyFailed(in, keptIn)
+		if !in.redo {
+			v.failed[in.rq.ndx] = true
 			if c.ReadBatch {
-				v.batch.redo[rq.ndx] = true
+				v.batch.redo[in.rq.ndx] = true
 			}
-			v.tell(evRedo, rq.ndx)
+			v.tell(evRedo, in.rq.ndx)
 		} else if c.Setup.IncRecurse {
-			v.tell(evNoSend, rq.ndx)
+			v.tell(evNoSend, in.rq.ndx)
 		}
 	case -1:
 		if c.Setup.IncRecurse {
-			v.tell(evNoSend, rq.ndx)
+			v.tell(evNoSend, in.rq.ndx)
 		}
 	}
 	return nil
 }
 
 // verifyFailed tells that a file did not come out as the sender has it.
-func (v *receiver) verifyFailed(f *flist.File, name string, redo, kept, inDir bool) {
-	c := v.c
+func (v *receiver) verifyFailed(in *incoming, kept bool) {
+	c, redo := v.c, in.redo
 	code := report.Warning
 	if redo {
 		code = report.ErrorXfer
@@ -223,13 +258,13 @@ func (v *receiver) verifyFailed(f *flist.File, name string, redo, kept, inDir bo
 	} else if c.ReadBatch {
 		again = " (may try again)"
 	}
-	v.log.Printf(code, "%s: %s failed verification -- update %s%s.\n", word, name, what, again)
+	v.log.Printf(code, "%s: %s failed verification -- update %s%s.\n", word, in.name, what, again)
 }
 
 // broken saves what it can of a file in work when the connection ends.
 // rsync 3.5.0 cleanup.c:_exit_cleanup.
-func (v *receiver) broken(f *flist.File, w *writing, mode uint32, name string, partial place, hasPartial, oneInplace bool) {
-	c := v.c
+func (v *receiver) broken(in *incoming) {
+	c, w := v.c, in.w
 	if w.inPlace {
 		w.file.Close()
 		return
@@ -238,21 +273,21 @@ func (v *receiver) broken(f *flist.File, w *writing, mode uint32, name string, p
 		w.discard()
 		return
 	}
-	to := v.at(name)
-	kept := *f
+	to := v.at(in.name)
+	kept := *in.f
 	call := attrCall{skipTimes: true}
-	if hasPartial {
-		if !v.makePartialDir(&partial) {
+	if in.hasPartial {
+		if !v.makePartialDir(&in.partial) {
 			w.discard()
 			return
 		}
-		to = partial
+		to = in.partial
 	} else {
 		// An old time keeps --update from taking it for newer.
 		kept.Mtime, kept.Nsec = 0, 0
 		call = attrCall{}
 	}
-	v.installAt(v.log, w, &kept, to, mode, installCall{attrs: call, backup: c.Backup && !hasPartial})
+	v.installAt(v.log, w, &kept, to, in.mode, installCall{attrs: call, backup: c.Backup && !in.hasPartial})
 }
 
 // delayedUpdate is a finished file that waits in its partial directory

@@ -385,13 +385,15 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 	}
 	c.logItem(v.log, code, it)
 
-	partial, hasPartial := g.partialPlace(name)
-	at := g.at(name)
+	in := &incoming{f: f, rq: request{ndx: j.t.ndx, flags: j.flags}, w: j.w, name: name, mode: j.t.mode, at: g.at(name)}
+	in.partial, in.hasPartial = g.partialPlace(name)
 	if j.have != nil {
-		at = j.basis.look.at
+		in.at = j.basis.look.at
 	}
 	made, err := fsroot.Fstat(j.w.file)
-	v.finish(f, request{ndx: j.t.ndx, flags: j.flags}, j.w, at, name, j.t.mode, true, false, false, partial, hasPartial)
+	if err := v.finish(in, true); err != nil && g.ended == nil {
+		g.ended = err
+	}
 	g.swarm.totals.Settle(j.local)
 	final := g.at(name)
 	if len(v.delayed) > 0 {
@@ -524,8 +526,9 @@ func (g *generator) endSwarm(err error) {
 			j.w.discard()
 			continue
 		}
-		partial, hasPartial := g.partialPlace(j.t.name)
-		if v.stream = true; !hasPartial {
+		in := &incoming{f: j.t.f, w: j.w, name: j.t.name, mode: j.t.mode}
+		in.partial, in.hasPartial = g.partialPlace(in.name)
+		if v.stream = true; !in.hasPartial {
 			// What is kept under the final name may be continued by --append.
 			n := int64(0)
 			if len(j.valid) > 0 && j.valid[0].Off == 0 {
@@ -533,7 +536,7 @@ func (g *generator) endSwarm(err error) {
 			}
 			v.stream = n > 0 && j.w.file.Truncate(n) == nil
 		}
-		v.broken(j.t.f, j.w, j.t.mode, j.t.name, partial, hasPartial, false)
+		v.broken(in)
 	}
 	r := &g.Receiving.swarm
 	for _, left := range r.rescues {
