@@ -97,7 +97,7 @@ var combinations = []scenario{
 	{name: "copy-dest-links", args: "-aHi --copy-dest=../ref", prepare: aged("ref", "zhard"), dest: nothing},
 	{name: "copy-dest-two", args: "-aHvi --copy-dest=../a --copy-dest=../b", prepare: both(oldTree("a"), aged("b", "size")), dest: nothing, since: 29},
 	{name: "copy-dest-checksum", args: "-aci --copy-dest=../ref", prepare: oldTree("ref"), dest: nothing},
-	{name: "copy-dest-delta", args: "-ai --no-W --copy-dest=../ref --stats", prepare: oldTree("ref"), dest: nothing},
+	{name: "copy-dest-delta", args: "-ai --no-W --copy-dest=../ref --stats", prepare: oldTree("ref"), dest: nothing, since: 29},
 	{name: "copy-dest-delay", args: "-ai --delay-updates --copy-dest=../ref", prepare: aged("ref", "change"), dest: nothing},
 	{name: "copy-dest-dry", args: "-aHni --copy-dest=../ref", prepare: aged("ref", "change"), dest: nothing},
 	{name: "compare-dest-links", args: "-aHi --compare-dest=../ref", prepare: aged("ref", "size"), dest: nothing},

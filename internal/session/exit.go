@@ -112,6 +112,11 @@ func (s *side) tellPeer(err error) error {
 	case s.p.Server && !errors.As(err, &peer):
 		s.serverError(err, code)
 		err = &Reported{err}
+	case s.p.Module != nil: // the client has told its user, our log is to know
+		if s.p.Sender {
+			s.logTotals()
+		}
+		s.log.Printf(report.LogFile, "%s\n", ExitLine(code, s.role(err)))
 	}
 	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
@@ -243,15 +248,24 @@ func (s *side) linger(err error) {
 	}
 }
 
-// seeOff reads what follows the other side's announced end, until it has
-// closed the connection: a client says so if that was a reset, as it is when a
-// daemon leaves data unread. rsync 3.5.0 io.c:noop_io_until_death.
+// seeOff reads what follows an announced end: of this client until the other
+// side answers, since leaving what it sends unread would look like a broken
+// connection there; of the other side until it has closed the connection. A
+// client says so if that was a reset, as it is when a daemon leaves data unread.
+// rsync 3.5.0 io.c:noop_io_until_death.
 func (s *side) seeOff(err error) {
-	var peer *PeerExit
-	if s.p.Server || s.p.local || s.p.Close == nil || !errors.As(err, &peer) {
+	if s.p.Server || s.p.local || s.p.Close == nil {
 		return
 	}
 	defer time.AfterFunc(lingerTime, s.p.Close).Stop()
+	var peer *PeerExit
+	if !errors.As(err, &peer) {
+		told := s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() && tellsExit(exitcode.Of(err, exitcode.StreamIO))
+		for told && s.w.Err() == nil && s.r.Err() == nil {
+			s.r.Byte()
+		}
+		return
+	}
 	var buf [1024]byte
 	for err = nil; err == nil; {
 		_, err = s.p.In.Read(buf[:])
