@@ -185,14 +185,14 @@ func (s *swarmClient) request(ctx context.Context, method, at string, body []byt
 	}
 	defer a.Body.Close()
 	if a.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", r.URL, a.Status)
+		return nil, fmt.Errorf("%s: %s", r.URL.Redacted(), a.Status)
 	}
 	b, err := io.ReadAll(io.LimitReader(a.Body, max+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.URL, err)
+		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
 	}
 	if int64(len(b)) > max {
-		return nil, fmt.Errorf("%s: the answer is longer than %d bytes", r.URL, max)
+		return nil, fmt.Errorf("%s: the answer is longer than %d bytes", r.URL.Redacted(), max)
 	}
 	return b, nil
 }
@@ -206,10 +206,11 @@ func (s *swarmClient) start(context.Context) (transfer.Swarm, error) {
 		UploadLimit: lower(sw.UploadLimit, s.o.Bwlimit), DownloadLimit: lower(sw.DownloadLimit, s.o.Bwlimit),
 	}
 	if s.cfg.Debug != nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(lines(s.cfg.Debug), &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: bare}))
+		cfg.Logger = slog.New(lines(s.cfg.Debug))
 	}
-	// Limits of one transfer cannot be set for an engine that others use.
-	if cfg.UploadLimit == 0 && cfg.DownloadLimit == 0 && sw.Listen == "" {
+	// Limits of one transfer cannot be set for an engine that others use, and
+	// what admits this one to the host does not admit them.
+	if cfg.UploadLimit == 0 && cfg.DownloadLimit == 0 && sw.Listen == "" && !s.admitted() {
 		for _, dir := range s.p.stateDirs("") {
 			if c, err := p2p.Dial(s.ctx, statedir.Engine(dir), cfg); err == nil {
 				return s.use(c)
@@ -227,20 +228,24 @@ func (s *swarmClient) start(context.Context) (transfer.Swarm, error) {
 	return s.use(c)
 }
 
-// lines takes a log's lines one by one.
+// lines takes a log's records line by line, without time and level. The engine
+// has made one text of each.
 type lines func(string)
 
-func (f lines) Write(b []byte) (int, error) {
-	f(strings.TrimPrefix(strings.TrimSuffix(string(b), "\n"), "msg="))
-	return len(b), nil
+func (lines) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f lines) Handle(_ context.Context, r slog.Record) error {
+	f(strings.TrimPrefix(r.Message, "swarm: "))
+	return nil
 }
 
-// bare leaves time and level out of a log.
-func bare(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
-		return slog.Attr{}
-	}
-	return a
+func (f lines) WithAttrs([]slog.Attr) slog.Handler { return f }
+func (f lines) WithGroup(string) slog.Handler      { return f }
+
+// admitted reports whether the offer is for this transfer alone.
+func (s *swarmClient) admitted() bool {
+	u, err := url.Parse(s.offer.URL)
+	return err == nil && u.User != nil
 }
 
 func (s *swarmClient) use(c *p2p.Client) (transfer.Swarm, error) {

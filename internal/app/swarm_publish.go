@@ -1,10 +1,13 @@
 package app
 
 import (
+	"net/netip"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/daemon"
@@ -21,6 +24,7 @@ import (
 // a process that sends from it reads it.
 type publication struct {
 	url    string
+	state  string // the host's state directory
 	module statedir.Module
 	reader *index.Reader
 }
@@ -43,7 +47,7 @@ func openPublication(dirs []string, find func(*statedir.Registry) (statedir.Modu
 			continue
 		}
 		if r.Publishes() {
-			return &publication{url: reg.URL, module: m, reader: r}
+			return &publication{url: reg.URL, state: dir, module: m, reader: r}
 		}
 		r.Close()
 	}
@@ -117,10 +121,33 @@ func (p *program) publishedModule(s *daemon.Session) *publication {
 	if err != nil {
 		return nil
 	}
-	return openPublication(p.stateDirs(s.Global.StateDir), func(r *statedir.Registry) (statedir.Module, bool) {
+	pub := openPublication(p.stateDirs(s.Global.StateDir), func(r *statedir.Registry) (statedir.Module, bool) {
 		m, ok := r.Module(s.Module.Name)
 		return m, ok && m.Path == full
 	})
+	if pub != nil && s.User != "" {
+		pub.admit(s.Addr)
+	}
+	return pub
+}
+
+// admit gives a client that has proved who it is a token for the host's HTTP
+// side. Where that cannot be, the host will refuse it.
+func (pub *publication) admit(client string) {
+	key, err := statedir.TokenKey(pub.state)
+	if err != nil {
+		return
+	}
+	addr, err := netip.ParseAddr(client)
+	if err != nil {
+		return
+	}
+	u, err := url.Parse(pub.url)
+	if err != nil {
+		return
+	}
+	u.User = url.UserPassword(content.TokenUser, content.NewToken(key, pub.module.Name, addr, time.Now().Add(content.TokenTime)))
+	pub.url = u.String()
 }
 
 // modulePublisher is the publisher of a request to a daemon. inner is the

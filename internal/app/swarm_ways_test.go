@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +177,52 @@ func TestTrackerBesideStockSender(t *testing.T) {
 		if code := c.ProcessState.ExitCode(); code != 10 {
 			t.Errorf("%s: exit code %d, not 10\n%s", tracker, code, out)
 		}
+	}
+}
+
+// TestSwarmOfAuthUsers lets those who prove to the daemon who they are into the
+// swarm of a module that others may not see.
+func TestSwarmOfAuthUsers(t *testing.T) {
+	s := newSite(t)
+	image := noise(1, 8*mib)
+	s.write("a", image)
+	secrets := s.path("secrets")
+	if err := os.WriteFile(secrets, []byte("ann:sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.configure("swarm = yes", "swarm = yes\nauth users = ann\nsecrets file = "+secrets)
+	s.start()
+	r, err := http.Get(s.http + "/m/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a password: %s", r.Status)
+	}
+	s.url = strings.Replace(s.url, "rsync://", "rsync://ann@", 1)
+	s.env = []string{"RSYNC_PASSWORD=sesame"}
+	if p := s.auto("alone"); p.left != 1 {
+		t.Errorf("alone: %+v", p)
+	}
+	x := s.begin("c", "--swarm=require", "--debug=swarm")
+	if code := x.end(); code != 0 || !strings.Contains(x.out.String(), "8,388,608 from the host") {
+		t.Errorf("exit code %d\n%s", code, x.out.String())
+	}
+	if regexp.MustCompile("prsync-token:[^x]").MatchString(x.out.String()) || strings.Contains(x.out.String(), "401") {
+		t.Errorf("the token is shown, or refused:\n%s", x.out.String())
+	}
+	copy(image[3*mib:], noise(2, mib))
+	s.write("a", image)
+	if err := os.Chtimes(s.path("srv/a"), time.Time{}, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	s.publish()
+	if p := s.pull("c"); p.here < 6*mib || p.host+p.peers < mib || p.fell != 0 {
+		t.Errorf("an update: %+v", p)
+	}
+	fi, err := os.Stat(s.path("state/central/token.key"))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the key of tokens: %v, %v", fi, err)
 	}
 }

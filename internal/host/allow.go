@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/tracker"
 )
 
@@ -13,6 +14,7 @@ import (
 type gatekeeper struct {
 	ms      *modules
 	secrets *tracker.Secrets
+	tokens  []byte // the key of tokens, nil: none are accepted
 
 	mu     sync.Mutex
 	failed map[netip.Addr]int // wrong passwords since minute
@@ -37,7 +39,8 @@ func remoteAddr(r *http.Request) netip.Addr {
 // allow reports whether the request may see the module; if not it has answered.
 // Passwords are as in auth users and the secrets file, by Basic
 // authentication and over https only, since here they travel in clear.
-// Volunteers with a secret are let in by that.
+// Volunteers with a secret are let in by that, and clients that proved to the
+// rsync daemon who they are by the token it gave them.
 func (g *gatekeeper) allow(w http.ResponseWriter, r *http.Request, name string) bool {
 	s := g.ms.set.Load()
 	m := s.byName[name]
@@ -55,6 +58,8 @@ func (g *gatekeeper) allow(w http.ResponseWriter, r *http.Request, name string) 
 	}
 	user, secret, given := r.BasicAuth()
 	switch {
+	case given && user == content.TokenUser && content.CheckToken(g.tokens, secret, name, addr, time.Now()):
+		return true
 	case r.TLS == nil && !addr.IsLoopback():
 		http.Error(w, "module "+name+" takes a password, and passwords take https", http.StatusForbidden)
 		return false

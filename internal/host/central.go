@@ -112,7 +112,11 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 			return err
 		}
 	}
-	c.gate = &gatekeeper{ms: c.ms, secrets: c.secrets}
+	tokens, err := statedir.MakeTokenKey(c.state)
+	if err != nil {
+		return fmt.Errorf("key of tokens: %w", err)
+	}
+	c.gate = &gatekeeper{ms: c.ms, secrets: c.secrets, tokens: tokens}
 	c.packs = newPackCache(c.ms)
 	defer c.packs.close()
 	c.meter = newMeter(g.Uplink)
@@ -120,7 +124,6 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups), peers: c.peersOf}
 	transport := newTransport(c.o.RootCAs)
 	defer transport.CloseIdleConnections()
-	var err error
 	c.tracker, err = tracker.New(tracker.Config{
 		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow,
 		CustomerLimit: g.CustomerLimit, Probe: &http.Client{Transport: transport}, VolunteerInterval: c.o.Timing.Announce,

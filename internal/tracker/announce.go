@@ -44,7 +44,8 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 		t.refuse(w, r, http.StatusBadRequest, "the connection has no address")
 		return
 	}
-	if name, secret, ok := r.BasicAuth(); ok {
+	// What a client's token opens is for Allow to say.
+	if name, secret, ok := r.BasicAuth(); ok && name != content.TokenUser {
 		if !t.limits.mayAuthenticate(who.addr, now) {
 			t.refuse(w, r, http.StatusTooManyRequests, "too many failed authentications from this address; wait a minute")
 			return

@@ -162,10 +162,10 @@ func (c *catalog) locate(ctx context.Context, ws []*want) (where []int, hashes [
 	}
 	reply, err := content.DecodeLocateReply(body, len(ws))
 	if err != nil {
-		return nil, nil, fmt.Errorf("locate at %s: %w", c.tr.url, err)
+		return nil, nil, fmt.Errorf("locate at %s: %w", c.tr.shown(), err)
 	}
 	if reply.Failure != "" {
-		return nil, nil, fmt.Errorf("locate at %s: %s", c.tr.url, reply.Failure)
+		return nil, nil, fmt.Errorf("locate at %s: %s", c.tr.shown(), reply.Failure)
 	}
 	for b := reply.InfoHashes; len(b) >= 20; b = b[20:] {
 		hashes = append(hashes, content.InfoHash(b[:20]))

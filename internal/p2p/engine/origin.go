@@ -90,11 +90,11 @@ func (p *pack) request(j job) (done int, n int64, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return 0, 0, &busyError{resp.Status, retryAfter(resp)}
 	default:
-		return 0, 0, fmt.Errorf("%s: %s", req.URL, resp.Status)
+		return 0, 0, fmt.Errorf("%s: %s", req.URL.Redacted(), resp.Status)
 	}
 	from, to, err := contentRange(resp.Header.Get("Content-Range"), p.meta.Length)
 	if err != nil || from != off || to > end {
-		return 0, 0, fmt.Errorf("%s: asked for %d-%d, got %q", req.URL, off, end-1, resp.Header.Get("Content-Range"))
+		return 0, 0, fmt.Errorf("%s: asked for %d-%d, got %q", req.URL.Redacted(), off, end-1, resp.Header.Get("Content-Range"))
 	}
 	silence := time.AfterFunc(originSilence, cancel)
 	defer silence.Stop()

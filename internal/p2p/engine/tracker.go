@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,6 +74,15 @@ func newTracker(e *Engine, url string) *tracker {
 		packs: map[content.InfoHash]*announced{}, interval: announceInterval, least: announceAtLeast,
 		rate: 1 << 20,
 	}
+}
+
+// shown is the URL without what admits us.
+func (t *tracker) shown() string {
+	u, err := url.Parse(t.url)
+	if err != nil {
+		return "the host"
+	}
+	return u.Redacted()
 }
 
 func (t *tracker) add(p *pack) {
@@ -204,7 +214,7 @@ func (t *tracker) announce(ctx context.Context, req *content.AnnounceRequest, se
 		for _, a := range told {
 			a.replied = true // that is: do not wait for it
 		}
-		t.e.log.Info("swarm: announce failed", "host", t.url, "err", err)
+		t.e.log.Info("swarm: announce failed", "host", t.shown(), "err", err)
 		return nil, err
 	}
 	t.failures = 0
@@ -292,10 +302,10 @@ func (t *tracker) post(ctx context.Context, req *content.AnnounceRequest, secret
 	}
 	reply, err := content.DecodeAnnounceReply(body)
 	if err != nil {
-		return nil, fmt.Errorf("announce to %s: %w", t.url, err)
+		return nil, fmt.Errorf("announce to %s: %w", t.shown(), err)
 	}
 	if reply.Failure != "" {
-		return nil, fmt.Errorf("announce to %s: %s", t.url, reply.Failure)
+		return nil, fmt.Errorf("announce to %s: %s", t.shown(), reply.Failure)
 	}
 	return reply, nil
 }
@@ -309,13 +319,13 @@ func (e *Engine) do(r *http.Request, limit int64) ([]byte, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.URL, err)
+		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", r.URL, resp.Status)
+		return nil, fmt.Errorf("%s: %s", r.URL.Redacted(), resp.Status)
 	}
 	if int64(len(body)) > limit {
-		return nil, fmt.Errorf("%s: the answer has more than %d bytes", r.URL, limit)
+		return nil, fmt.Errorf("%s: the answer has more than %d bytes", r.URL.Redacted(), limit)
 	}
 	return body, nil
 }
@@ -360,7 +370,7 @@ func (t *tracker) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	if _, err := t.post(ctx, req, ""); err != nil {
-		t.e.log.Debug("swarm: goodbye", "host", t.url, "err", err)
+		t.e.log.Debug("swarm: goodbye", "host", t.shown(), "err", err)
 	}
 }
 
