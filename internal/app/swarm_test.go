@@ -70,6 +70,7 @@ func newSite(t *testing.T) *site {
 	if testing.Short() {
 		t.Skip("builds and runs the programs")
 	}
+	t.Parallel() // it waits for processes most of the time
 	dir, err := os.MkdirTemp("/dev/shm", "site")
 	if err != nil {
 		dir, err = os.MkdirTemp("", "site")

@@ -36,6 +36,7 @@ type central struct {
 	gate    *gatekeeper
 	packs   *packCache
 	store   store.Store
+	seeder  *seeder // nil without "swarm listen"
 	tracker *tracker.Tracker
 	swarm   *swarmHandler
 	meter   *meter
@@ -104,7 +105,7 @@ func (c *central) openStore(ctx context.Context, f *conf.File) (store.Store, err
 func (c *central) run(ctx context.Context, st store.Store, control net.Listener, rsync []net.Listener) error {
 	g := &c.started.Global
 	c.store = st
-	c.ms = &modules{role: statedir.Central, state: c.state, o: c.o, newer: func() {}}
+	c.ms = &modules{role: statedir.Central, state: c.state, o: c.o, newer: c.news}
 	c.secrets = &tracker.Secrets{}
 	if g.VolunteerSecretsFile != "" {
 		var err error
@@ -124,8 +125,9 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups), peers: c.peersOf}
 	transport := newTransport(c.o.RootCAs)
 	defer transport.CloseIdleConnections()
+	c.seeder = c.newSeed(&http.Client{Transport: transport})
 	c.tracker, err = tracker.New(tracker.Config{
-		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow,
+		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow, Hidden: c.isSeed,
 		CustomerLimit: g.CustomerLimit, Probe: &http.Client{Transport: transport}, VolunteerInterval: c.o.Timing.Announce,
 		Software: c.o.software(), Log: c.o.Log,
 	})
@@ -178,8 +180,13 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	}
 	parts.Go(func() { stop(c.web.run(ctx, c)) })
 	parts.Go(func() { stop(c.serveControl(ctx, control)) })
-	if g.SwarmListen != "" {
-		c.o.Log.Info("swarm listen has no effect on a central host: its pieces go out over HTTP, to those who are to pass them on")
+	if c.seeder != nil {
+		// It goes last: its goodbye is for the tracker.
+		seeding, stopSeeding := context.WithCancel(context.WithoutCancel(ctx))
+		var seeder sync.WaitGroup
+		defer seeder.Wait()
+		defer stopSeeding()
+		seeder.Go(func() { c.seeder.run(seeding) })
 	}
 	c.o.Log.Info("central host", "url", c.url, "http", bound.HTTP.String(), "rsync", fmt.Sprint(bound.Rsync), "modules", len(c.ms.all()), "state", c.state)
 	notify(c.o.getenv, "READY=1")
@@ -197,6 +204,13 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 		case <-prune.C:
 			c.packs.prune(blobs.Forget)
 		}
+	}
+}
+
+// news is called with each new generation.
+func (c *central) news() {
+	if c.seeder != nil {
+		c.seeder.poke()
 	}
 }
 

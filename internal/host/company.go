@@ -141,6 +141,9 @@ func (c *central) peersOf(ctx context.Context, m *module) (n int, err error) {
 	}
 	counts, err := c.store.Scrape(ctx, packs, time.Now())
 	for _, k := range counts {
+		if c.seeder != nil {
+			k.Complete = max(0, k.Complete-1) // the host itself
+		}
 		n += k.Complete + k.Incomplete
 	}
 	return n, err

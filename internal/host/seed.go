@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/p2p"
 )
 
@@ -26,6 +27,8 @@ type seeder struct {
 	cfg  p2p.Config
 	log  *slog.Logger
 	base time.Duration // first pause after a failure
+	// only tells which modules are shared; nil: all in the swarm.
+	only func(*conf.Module) bool
 
 	wake    chan struct{}
 	current atomic.Pointer[p2p.Client]
@@ -189,7 +192,7 @@ func (s *seeder) update(ctx context.Context, c *p2p.Client) {
 
 func (s *seeder) updateModule(ctx context.Context, c *p2p.Client, m *module, sh *shared, lost map[content.InfoHash]bool) error {
 	v := m.view.Load()
-	if v == nil || !m.conf.SwarmEnabled() {
+	if v == nil || !m.conf.SwarmEnabled() || s.only != nil && !s.only(m.conf) {
 		return nil
 	}
 	again := map[content.InfoHash]bool{} // to be told to the engine

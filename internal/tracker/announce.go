@@ -198,12 +198,15 @@ func (t *Tracker) Announce(ctx context.Context, req *content.AnnounceRequest, ad
 		if ups[i].Stopped {
 			continue
 		}
-		rp.Peers = make([]content.ReplyPeer, len(swarms[i].Peers))
+		rp.Peers = make([]content.ReplyPeer, 0, len(swarms[i].Peers))
 		for j := range swarms[i].Peers {
 			p := &swarms[i].Peers[j]
-			rp.Peers[j] = content.ReplyPeer{PeerID: p.ID, IP: p.IP, Port: int(p.Port)}
+			if t.cfg.Hidden != nil && t.cfg.Hidden(p.ID) {
+				continue
+			}
+			rp.Peers = append(rp.Peers, content.ReplyPeer{PeerID: p.ID, IP: p.IP, Port: int(p.Port)})
 			if p.Seed() {
-				rp.Peers[j].Seed = 1
+				rp.Peers[len(rp.Peers)-1].Seed = 1
 			}
 		}
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	// hosts allow and hosts deny); nil: everyone. It writes the refusal
 	// itself and returns false.
 	Allow func(w http.ResponseWriter, r *http.Request, module string) bool
+	// Hidden reports whether a peer is left out of the answers to prsync peers,
+	// who get its pieces another way; nil: none is.
+	Hidden func(peerID string) bool
 	// CustomerLimit bounds the files that the host itself serves at a time,
 	// small ones apart; beyond it customers get 503. 0: no limit.
 	CustomerLimit int
