@@ -208,9 +208,8 @@ func (s *swarmClient) start(context.Context) (transfer.Swarm, error) {
 	if s.cfg.Debug != nil {
 		cfg.Logger = slog.New(lines(s.cfg.Debug))
 	}
-	// Limits of one transfer cannot be set for an engine that others use, and
-	// what admits this one to the host does not admit them.
-	if cfg.UploadLimit == 0 && cfg.DownloadLimit == 0 && sw.Listen == "" && !s.admitted() {
+	// What admits this transfer to the host does not admit others.
+	if sw.Listen == "" && !s.admitted() {
 		for _, dir := range s.p.stateDirs("") {
 			if c, err := p2p.Dial(s.ctx, statedir.Engine(dir), cfg); err == nil {
 				return s.use(c)

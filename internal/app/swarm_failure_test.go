@@ -485,7 +485,8 @@ func TestKillVolunteer(t *testing.T) {
 	s.same("c")
 	// A transfer of the volunteer's own machine, killed with its engine.
 	v = volunteer()
-	own := s.command("-a", "--info=swarm1", "--swarm-linger=1ms", s.url, mirror+"/")
+	engine = child(v.Process.Pid, "prsync-engine")
+	own := s.command("-a", "--info=swarm1", "--debug=swarm", "--swarm-download-limit=8M", s.url, mirror+"/")
 	own.Env = append(os.Environ(), stateDirVariable+"="+state)
 	var out bytes.Buffer
 	own.Stdout, own.Stderr = &out, &out
@@ -498,10 +499,13 @@ func TestKillVolunteer(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	syscall.Kill(child(v.Process.Pid, "prsync-engine"), syscall.SIGKILL)
+	syscall.Kill(engine, syscall.SIGKILL)
 	v.Process.Kill()
 	if err := own.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), fmt.Sprintf("swarm: engine %d,", engine)) {
+		t.Errorf("with a limit it does not use the volunteer's engine, %d:\n%s", engine, out.String())
 	}
 	got, _ := os.ReadFile(filepath.Join(mirror, "a"))
 	if want, _ := os.ReadFile(s.path("srv/a")); !bytes.Equal(got, want) {

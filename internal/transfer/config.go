@@ -93,9 +93,6 @@ type Config struct {
 	ConfineRoot string
 	// InsecureLinks gives up the defences against planted links.
 	InsecureLinks bool
-	// ConfineRoot is where directories that options name have to lie, "" for
-	// anywhere; the operands are what the operator chose.
-	ConfineRoot string
 	// TellInOrder gives the client a message between the data before and
 	// after it: how the generator speaks on a server.
 	TellInOrder func(code report.Code, text string) bool

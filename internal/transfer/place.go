@@ -180,7 +180,7 @@ func (r *Receiving) mkpath(arg string, whole bool) (made int, err error) {
 	if !whole && !strings.HasSuffix(arg, "/") {
 		dir = path.Dir(dir)
 	}
-	return r.c.MakePath(dir, r.c.DryRun)
+	return r.c.MakePath(dir, fsroot.Policy{}, r.c.DryRun)
 }
 
 // enter makes a directory the destination.

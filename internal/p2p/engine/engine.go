@@ -44,7 +44,7 @@ type Engine struct {
 	peerID string
 	client *torrent.Client
 	http   *http.Client
-	down   *rate.Limiter // nil: unlimited
+	limits *limits
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -100,9 +100,7 @@ func New(cfg Config) (*Engine, error) {
 		packs: map[content.InfoHash]*pack{}, trackers: map[string]*tracker{}, catalogs: map[catalogKey]*catalog{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	if cfg.DownloadLimit > 0 {
-		e.down = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), int(max(cfg.DownloadLimit/10, 64<<10)))
-	}
+	e.limits = newLimits(pace{up: cfg.UploadLimit, down: cfg.DownloadLimit})
 	transport := cfg.Transport
 	if transport == nil {
 		transport = newTransport()
@@ -178,24 +176,12 @@ func (e *Engine) clientConfig() (*torrent.ClientConfig, error) {
 	c.ExtendedHandshakeClientVersion = "prsync"
 	c.HTTPUserAgent = "prsync"
 	c.Slogger = slog.New(slog.DiscardHandler)
-	c.UploadRateLimiter = libraryLimiter(e.cfg.UploadLimit)
-	if e.down != nil {
-		c.DownloadRateLimiter = e.down
-	}
+	c.UploadRateLimiter, c.DownloadRateLimiter = e.limits.up, e.limits.down
 	c.Callbacks.PeerConnAdded = append(c.Callbacks.PeerConnAdded, e.connAdded)
 	c.Callbacks.PeerConnClosed = e.connClosed
 	c.Callbacks.ReadMessage = e.messageRead
 	c.Callbacks.ReceivedUsefulData = append(c.Callbacks.ReceivedUsefulData, e.dataReceived)
 	return c, nil
-}
-
-// libraryLimiter has a burst of at least a few chunks of 16 KiB, or the
-// library panics.
-func libraryLimiter(limit int64) *rate.Limiter {
-	if limit <= 0 {
-		return rate.NewLimiter(rate.Inf, 0)
-	}
-	return rate.NewLimiter(rate.Limit(limit), int(max(limit/20, 64<<10)))
 }
 
 func splitListen(listen string) (host string, port int, err error) {

@@ -168,12 +168,9 @@ func (p *pack) receive(ctx context.Context, body io.Reader, off, end int64, sile
 }
 
 func (e *Engine) limitDown(ctx context.Context, n int) error {
-	if e.down == nil {
-		return nil
-	}
 	for n > 0 {
-		m := min(n, e.down.Burst())
-		if err := e.down.WaitN(ctx, m); err != nil {
+		m := min(n, leastBurst)
+		if err := e.limits.down.WaitN(ctx, m); err != nil {
 			return err
 		}
 		n -= m

@@ -213,6 +213,7 @@ func (s *session) serve(ctx context.Context, e *Engine) error {
 	wg.Go(s.heartbeat)
 	err := s.frames()
 	close(s.done)
+	s.e.limits.drop(s)
 	s.leave()
 	s.out.close()
 	s.conn.Close()
@@ -244,7 +245,11 @@ func (s *session) frames() error {
 func (s *session) handle(f *ipc.Frame) error {
 	switch f.Type {
 	case ipc.TypeSetup:
-		return nil // for an engine of its own
+		m, err := ipc.DecodeSetup(f.Body)
+		if err != nil {
+			return err
+		}
+		s.e.limits.set(s, pace{up: m.UploadLimit, down: m.DownloadLimit})
 	case ipc.TypeOffer:
 		m, err := ipc.DecodeOffer(f.Body)
 		if err != nil {

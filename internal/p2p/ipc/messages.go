@@ -58,8 +58,9 @@ func DecodeHello(b []byte) (*Hello, error) {
 	return m, d.end()
 }
 
-// Setup carries the settings of an engine that was started for this client;
-// an engine that serves many ignores it.
+// Setup carries the settings of an engine that was started for this client. An
+// engine that serves many takes the limits alone, as long as the client is
+// there.
 type Setup struct {
 	Listen        string
 	UploadLimit   int64 // bytes per second; 0 is unlimited
