@@ -127,7 +127,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	defer transport.CloseIdleConnections()
 	c.seeder = c.newSeed(&http.Client{Transport: transport})
 	c.tracker, err = tracker.New(tracker.Config{
-		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow, Hidden: c.isSeed,
+		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow, Hidden: c.isSeed, Left: blobs.Left,
 		CustomerLimit: g.CustomerLimit, Probe: &http.Client{Transport: transport}, VolunteerInterval: c.o.Timing.Announce,
 		Software: c.o.software(), Log: c.o.Log,
 	})

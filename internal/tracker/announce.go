@@ -196,6 +196,9 @@ func (t *Tracker) Announce(ctx context.Context, req *content.AnnounceRequest, ad
 		rp := &reply.Packs[at[i]]
 		rp.Complete, rp.Incomplete = swarms[i].Complete, swarms[i].Incomplete
 		if ups[i].Stopped {
+			if t.cfg.Left != nil && swarms[i].Known {
+				t.cfg.Left(ups[i].InfoHash, ups[i].Peer.ID)
+			}
 			continue
 		}
 		rp.Peers = make([]content.ReplyPeer, 0, len(swarms[i].Peers))

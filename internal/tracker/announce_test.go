@@ -292,3 +292,34 @@ func FuzzAnnounceQuery(f *testing.F) {
 		}
 	})
 }
+
+// Who hears of peers that leave hears of those that were known, and of nobody
+// whom another names.
+func TestLeft(t *testing.T) {
+	var left []string
+	f := newFixture(t, func(c *Config) {
+		c.Left = func(h content.InfoHash, peer string) {
+			if h != hash(1) {
+				t.Errorf("left %v", h)
+			}
+			left = append(left, peer)
+		}
+	})
+	h := hash(1)
+	say := func(from, event string) {
+		req := content.AnnounceRequest{PeerID: peerA, Port: 7000, Packs: []content.AnnouncePack{{InfoHash: string(h[:]), Left: 10, Event: event}}}
+		if w := f.post(from, "", "", req.Encode()); w.Code != 200 {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	say("192.0.2.1:5000", content.EventStarted)
+	say("192.0.2.9:5000", content.EventStopped)
+	if len(left) != 0 {
+		t.Errorf("another address said that %q leaves", left)
+	}
+	say("192.0.2.1:5001", content.EventStopped)
+	say("192.0.2.1:5001", content.EventStopped)
+	if len(left) != 1 || left[0] != peerA {
+		t.Errorf("left: %q, want the peer, once", left)
+	}
+}

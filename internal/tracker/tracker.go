@@ -56,6 +56,9 @@ type Config struct {
 	// CustomerLimit bounds the files that the host itself serves at a time,
 	// small ones apart; beyond it customers get 503. 0: no limit.
 	CustomerLimit int
+	// Left is told of peers that say that they leave a pack's swarm; nil:
+	// nobody wants to know.
+	Left func(h content.InfoHash, peerID string)
 	// Probe checks volunteers by HEAD requests; nil: no probes, every
 	// volunteer that announces gets customers.
 	Probe *http.Client

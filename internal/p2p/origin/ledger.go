@@ -20,6 +20,7 @@ type entry struct {
 	at      time.Time // when it went out last; zero: never
 	peer    string
 	sending bool // for the first time
+	lost    bool // who got it last has left the swarm
 }
 
 func newLedger(pieces int) *ledger { return &ledger{pieces: make([]entry, pieces), never: pieces} }
@@ -55,7 +56,7 @@ func (l *ledger) claim(first, end int, claim, peer string, cfg Config) int {
 		if e.at.IsZero() {
 			l.never--
 		}
-		e.at, e.peer = now, peer
+		e.at, e.peer, e.lost = now, peer, false
 	}
 	return n
 }
@@ -81,7 +82,19 @@ func (l *ledger) release(first, end, sent int, all bool, cfg Config) {
 }
 
 func (l *ledger) isOut(e *entry, now time.Time, cfg Config) bool {
-	return !e.at.IsZero() && now.Sub(e.at) < cfg.Fresh
+	return !e.at.IsZero() && !e.lost && now.Sub(e.at) < cfg.Fresh
+}
+
+// left takes note that a peer has gone: what it got last does not count as
+// being out any more. Others may have it from there by now; they do not ask.
+func (l *ledger) left(peer string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.pieces {
+		if e := &l.pieces[i]; e.peer == peer {
+			e.lost = true
+		}
+	}
 }
 
 // idle reports whether second copies may be given away: every piece has gone

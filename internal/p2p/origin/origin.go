@@ -20,6 +20,7 @@ package origin
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -114,6 +115,17 @@ func (h *Handler) Forget(ih content.InfoHash) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.packs, ih)
+}
+
+// Left says that a peer, whose 20-byte id is given, has left a pack's swarm:
+// the pieces that only went out to it are given to others at once.
+func (h *Handler) Left(ih content.InfoHash, peerID string) {
+	h.mu.Lock()
+	l := h.packs[ih]
+	h.mu.Unlock()
+	if l != nil {
+		l.left(hex.EncodeToString([]byte(peerID)))
+	}
 }
 
 func (h *Handler) ledger(p *content.Pack) *ledger {

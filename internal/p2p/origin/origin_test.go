@@ -2,6 +2,7 @@ package origin_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -150,5 +151,43 @@ func TestUnknownPackAndLimits(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("POST", content.PathBlob, nil))
 	if w.Code != 405 {
 		t.Errorf("POST: status %d", w.Code)
+	}
+}
+
+// What went out to a peer that has left the swarm is not out any more.
+func TestLeft(t *testing.T) {
+	b := swarmtest.NewBlob(4, 1<<20)
+	now := &clock{time.Unix(1000, 0)}
+	h := origin.New(func(content.InfoHash) (*content.Pack, io.ReaderAt, error) {
+		return b.Pack, bytes.NewReader(b.Bytes), nil
+	}, origin.Config{Now: now.Now})
+	ask := func(piece int64, peer string) int {
+		r := httptest.NewRequest("GET", content.PathBlob+b.Pack.InfoHash.String(), nil)
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", piece*b.Pack.PieceLength, (piece+1)*b.Pack.PieceLength-1))
+		r.Header.Set(origin.HeaderClaim, origin.ClaimOwn)
+		r.Header.Set(origin.HeaderPeer, hex.EncodeToString([]byte(peer)))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	h.Left(b.Pack.InfoHash, "a") // of a pack that nobody has asked for
+	for _, c := range []struct {
+		piece  int64
+		peer   string
+		left   string
+		status int
+	}{
+		{0, "a", "", 206}, {1, "b", "", 206},
+		{0, "c", "", 409}, {0, "c", "b", 409}, // another has left
+		{0, "c", "a", 206}, // its piece, again
+		{0, "d", "a", 409}, // which c has now
+		{1, "d", "", 206},
+	} {
+		if c.left != "" {
+			h.Left(b.Pack.InfoHash, c.left)
+		}
+		if got := ask(c.piece, c.peer); got != c.status {
+			t.Errorf("piece %d for %s after %q left: %d, want %d", c.piece, c.peer, c.left, got, c.status)
+		}
 	}
 }
