@@ -34,7 +34,7 @@ const (
 const (
 	defaultMaxAlloc     = 1 << 30
 	defaultPartialDir   = ".~tmp~"
-	defaultSwarmMinSize = 256 << 10
+	defaultSwarmMinSize = 4 << 10
 	defaultSwarmStall   = 20 * time.Second
 	maxBasisDirs        = 20
 	maxPath             = 4096

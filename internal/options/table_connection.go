@@ -217,7 +217,7 @@ var swarmOptions = []*option{
 		man: "The central host's http:// or https:// URL. Files are looked up by path, size and modification time.",
 	},
 	{
-		spec: "--swarm-min-size=SIZE", help: "leave smaller files to the connection (default: 256K)",
+		spec: "--swarm-min-size=SIZE", help: "leave smaller files to the connection (default: 4K)",
 		on: sizeTo("swarm-min-size", func(p *parser) *int64 { return &p.o.Swarm.MinSize }),
 	},
 	{
