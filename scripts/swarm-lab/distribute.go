@@ -65,7 +65,7 @@ func (d distribution) run(ctx context.Context, l *lab, name string) (float64, er
 		return 0, err
 	}
 	for _, ours := range []bool{false, true} {
-		if !ours && (d.alone || l.stock == "") {
+		if !ours && (d.alone || l.stock == "" || !l.isBeside(name)) {
 			continue
 		}
 		slowest, err := d.round(ctx, l, name, src, ours)

@@ -60,11 +60,14 @@ func main() {
 	flag.Float64Var(&l.scale, "scale", 0, "size of the data in parts of the full size; 0 is 1, and 0.25 for the quick run")
 	flag.Float64Var(&l.rate, "rate", 1, "rate of the links in parts of the full rate")
 	flag.StringVar(&l.stock, "rsync", "rsync", "the stock rsync; empty leaves it out")
+	flag.StringVar(&l.beside, "beside", "equal", "scenarios with shaped links in which stock rsync runs, too, separated by commas, or all; it is slow")
 	flag.StringVar(&l.bin, "bin", "", "the directory with prsync, prsync-host and prsync-engine; empty builds them")
 	flag.DurationVar(&l.linger, "linger", 0, "let prsync go on seeding after its end (--swarm-linger)")
 	flag.StringVar(&l.args, "args", "", "further arguments of prsync, separated by spaces")
+	flag.BoolVar(&l.trace, "trace", false, "keep what every engine does twice a second in edgeN.trace; implies --keep")
 	flag.BoolVar(&l.keep, "keep", false, "keep the data and the logs")
 	flag.Parse()
+	l.keep = l.keep || l.trace
 	if *list {
 		for _, s := range scenarios {
 			mark := " "
@@ -113,9 +116,10 @@ func choose(names string, all bool) (chosen []scenario, err error) {
 type lab struct {
 	scale, rate float64
 	stock, bin  string
+	beside      string
 	args        string
 	linger      time.Duration
-	keep        bool
+	keep, trace bool
 	dir         string
 	failed      []string
 }
@@ -197,6 +201,16 @@ func moduleRoot() (string, error) {
 		return "", errors.New("run it in the source tree, or name the programs with --bin")
 	}
 	return filepath.Dir(mod), nil
+}
+
+// isBeside reports whether stock rsync runs in a scenario, too.
+func (l *lab) isBeside(name string) bool {
+	for _, b := range strings.FieldsFunc(l.beside, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if b == name || b == "all" {
+			return true
+		}
+	}
+	return false
 }
 
 // load is the machine's load average.

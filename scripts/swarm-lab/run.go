@@ -196,6 +196,9 @@ func (r *round) sync(ctx context.Context, i int, folder string, args ...string) 
 	argv = append(argv, "rsync://"+r.nw.Hub().IP+"/mod/"+folder, dest)
 	c.cmd = r.nw.Edges()[i].Command(ctx, argv...)
 	c.cmd.Env = append(os.Environ(), "PRSYNC_STATE_DIR="+filepath.Join(r.dir, "none"))
+	if r.l.trace {
+		c.cmd.Env = append(c.cmd.Env, fmt.Sprintf("PRSYNC_ENGINE_TRACE=%s/edge%d.trace", r.dir, i+1))
+	}
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	began := time.Now()
 	c.err = c.cmd.Run()

@@ -177,6 +177,9 @@ func (c *catalog) locate(ctx context.Context, ws []*want) (where []int, hashes [
 func (c *catalog) load(ctx context.Context, h content.InfoHash) (*pack, error) {
 	c.e.mu.Lock()
 	p := c.e.packs[h]
+	if p != nil {
+		p.use()
+	}
 	c.e.mu.Unlock()
 	if p != nil {
 		return p, nil

@@ -30,6 +30,9 @@ type Config struct {
 	// Keep is how long files that were fetched go on being seeded when their
 	// client has gone.
 	Keep time.Duration
+	// Idle is how long a pack of which nothing is wanted, held or seeded stays
+	// in memory; 0: a minute. It comes back when it is asked for.
+	Idle time.Duration
 	// OriginRequests is the number of requests to a central host at a time;
 	// 0: 3.
 	OriginRequests int
@@ -88,6 +91,9 @@ var ErrClosed = errors.New("the swarm engine is shutting down")
 func New(cfg Config) (*Engine, error) {
 	if cfg.Stall <= 0 {
 		cfg.Stall = 15 * time.Second
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = time.Minute
 	}
 	if cfg.OriginRequests <= 0 {
 		cfg.OriginRequests = 3
@@ -176,7 +182,10 @@ func (e *Engine) clientConfig() (*torrent.ClientConfig, error) {
 	c.ExtendedHandshakeClientVersion = "prsync"
 	c.HTTPUserAgent = "prsync"
 	c.Slogger = slog.New(slog.DiscardHandler)
-	c.UploadRateLimiter, c.DownloadRateLimiter = e.limits.up, e.limits.down
+	c.UploadRateLimiter = e.limits.up
+	// What comes is limited in storePiece.WriteAt: with a limiter of its own the
+	// library takes and makes no connections while that is exhausted, which is
+	// always when the origin's answers draw on it, too.
 	c.Callbacks.PeerConnAdded = append(c.Callbacks.PeerConnAdded, e.connAdded)
 	c.Callbacks.PeerConnClosed = e.connClosed
 	c.Callbacks.ReadMessage = e.messageRead
@@ -217,6 +226,11 @@ func (e *Engine) Stats() content.SwarmStats {
 		for _, c := range p.t.PeerConns() {
 			peers[string(c.PeerID[:])] = struct{}{}
 		}
+		p.mu.Lock()
+		for id := range p.sources.by {
+			peers[id] = struct{}{}
+		}
+		p.mu.Unlock()
 	}
 	s.Peers = len(peers)
 	return s
@@ -314,6 +328,9 @@ func (e *Engine) connAdded(c *torrent.PeerConn) {
 func (e *Engine) connClosed(c *torrent.PeerConn) {
 	if t := c.Torrent(); t != nil {
 		if p := e.packOf(t); p != nil {
+			p.mu.Lock()
+			delete(p.plan.unchoked, c)
+			p.mu.Unlock()
 			p.peersChanged()
 		}
 	}

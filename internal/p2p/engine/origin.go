@@ -25,8 +25,17 @@ var errRefused = errors.New("refused for now")
 // as being asked for.
 func (p *pack) fetch(j job) {
 	began := time.Now()
+	p.mu.Lock()
+	p.trace.active++
+	p.mu.Unlock()
 	done, n, err := p.request(j)
 	p.mu.Lock()
+	p.trace.active--
+	if n > 0 {
+		p.trace.granted[claimIndex(j.claim)]++
+	} else if errors.Is(err, errRefused) {
+		p.trace.refused[claimIndex(j.claim)]++
+	}
 	now := time.Now()
 	for i := j.first; i < j.first+j.n; i++ {
 		pc := &p.pieces[i]

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha1"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type piece struct {
 	wanted   int32 // unfinished slots that need it
 	complete bool  // verified, and readable
 	enabled  bool  // left to the library: some peer has it
+	taken    bool  // being taken from a source
 	origin   bool  // being asked of the origin
 	checking bool  // what lies here already is being hashed
 	touched  bool  // peers have written into it
@@ -35,12 +37,17 @@ type piece struct {
 	wrong    uint8 // how often the origin sent bad data
 	// The origin refuses it until retryAt, since refused.
 	retryAt, refused time.Time
+	since            time.Time // when it was left to the library
 }
 
 // idle reports whether something is to be done about the piece.
 func (pc *piece) idle() bool {
 	return pc.wanted > 0 && !pc.complete && !pc.origin && !pc.checking
 }
+
+// maxConns bounds the library's connections of one pack: those who take from
+// us, and those it makes itself.
+const maxConns = 2 * maxSources
 
 // ioShards is the number of locks that order writes into pieces against their
 // verification: nobody may write into a piece that is being, or was, verified.
@@ -55,6 +62,8 @@ type pack struct {
 	byID map[content.ID]int
 	io   [ioShards]sync.RWMutex
 	wake chan struct{}
+	ctx  context.Context // ends with the pack
+	end  context.CancelFunc
 
 	mu       sync.Mutex
 	gone     bool
@@ -70,6 +79,8 @@ type pack struct {
 	bytes    [3]int64            // verified, whole pieces
 	progress time.Time           // of a wanted piece, or of data for one
 	plan     plan
+	sources  sources
+	trace    trace
 }
 
 func newPack(e *Engine, meta *content.Pack, tr *tracker) *pack {
@@ -84,6 +95,8 @@ func newPack(e *Engine, meta *content.Pack, tr *tracker) *pack {
 	}
 	p.spill.dir = e.cfg.SpillDir
 	p.plan.init(len(p.pieces))
+	p.sources.init(len(p.pieces))
+	p.ctx, p.end = context.WithCancel(e.ctx)
 	return p
 }
 
@@ -95,6 +108,7 @@ func (e *Engine) pack(meta *content.Pack, tr *tracker) (*pack, error) {
 		return nil, ErrClosed
 	}
 	if p := e.packs[meta.InfoHash]; p != nil {
+		p.use()
 		e.mu.Unlock()
 		return p, nil
 	}
@@ -104,10 +118,12 @@ func (e *Engine) pack(meta *content.Pack, tr *tracker) (*pack, error) {
 		Storage: store{p}, DisableInitialPieceCheck: true,
 	})
 	if !fresh || t.Info() == nil {
+		p.end()
 		e.mu.Unlock()
 		return nil, fmt.Errorf("pack %s: the BitTorrent library does not take it", meta.InfoHash)
 	}
 	t.SetOnWriteChunkError(p.writeFailed)
+	t.SetMaxEstablishedConns(maxConns)
 	p.t = t
 	e.packs[meta.InfoHash] = p
 	e.byTor.Store(t, p)
@@ -118,6 +134,43 @@ func (e *Engine) pack(meta *content.Pack, tr *tracker) (*pack, error) {
 	return p, nil
 }
 
+// leave takes a pack of which nothing is wanted, held or seeded out of the
+// swarm. It returns false when something of it has been asked for meanwhile.
+func (p *pack) leave() bool {
+	e := p.e
+	e.mu.Lock()
+	p.mu.Lock()
+	if p.gone || e.closed || !p.unused() || time.Since(p.plan.usedAt) <= e.cfg.Idle {
+		p.mu.Unlock()
+		e.mu.Unlock()
+		return false
+	}
+	p.gone = true
+	p.mu.Unlock()
+	delete(e.packs, p.meta.InfoHash)
+	e.byTor.Delete(p.t)
+	e.mu.Unlock()
+	p.tr.remove(p)
+	p.end()
+	p.t.Drop()
+	p.spill.close()
+	e.log.Debug("swarm: pack left", "pack", p.meta.Name)
+	return true
+}
+
+// use keeps the pack from being left before what it was looked up for has
+// begun. Engine.mu is held.
+func (p *pack) use() {
+	p.mu.Lock()
+	p.plan.usedAt = time.Now()
+	p.mu.Unlock()
+}
+
+// unused reports whether the pack has nothing to do. p.mu is held.
+func (p *pack) unused() bool {
+	return len(p.slots) == 0 && len(p.seeds) == 0 && p.left <= 0
+}
+
 // findPack returns a pack of that tracker which holds id, and the entry.
 func (e *Engine) findPack(tr *tracker, id content.ID) (*pack, int) {
 	e.mu.Lock()
@@ -125,6 +178,7 @@ func (e *Engine) findPack(tr *tracker, id content.ID) (*pack, int) {
 	for _, p := range e.packs {
 		if p.tr == tr {
 			if entry, ok := p.byID[id]; ok {
+				p.use()
 				return p, entry
 			}
 		}

@@ -25,7 +25,7 @@ const (
 	hintsAge       = 2 * time.Second
 	watchdogPeriod = 200 * time.Millisecond
 	redialPeriod   = 2 * time.Second
-	spareWorth     = time.Second // what is left must take longer for second copies
+	spareWorth     = 2 * time.Second // what is left must take longer for second copies
 	maxRunBytes    = 4 << 20
 	runTime        = 500 * time.Millisecond // of a request to the origin
 	pipelineTime   = 2 * time.Second
@@ -36,13 +36,17 @@ const (
 type plan struct {
 	began    time.Time
 	wantAt   time.Time // when the last want came
+	usedAt   time.Time // when there was something to fetch or to give
 	avail    []bool    // some connected peer has the piece
-	copies   []uint16  // how many have it
+	library  []bool    // some peer of the library has it
+	copies   []uint16  // how many of those
+	helpless bool      // the host does not answer
 	mine     []bool    // by content.Owner
 	ids      []string
-	conns    int
+	conns    int                  // of the library, to peers that have something
 	alone    bool                 // nobody else is fetching
 	seen     map[string]time.Time // when a peer was connected, or listed for the first time
+	listed   map[string]time.Time // when the loop saw a prsync peer in the host's list first
 	lost     []int                // pieces to tell the library about
 	cursor   int
 	checking bool
@@ -57,6 +61,9 @@ type plan struct {
 	rateAt    time.Time
 	rateBytes int64
 
+	// unchoked are the library's connections that give us what we ask for, and
+	// since when.
+	unchoked map[*torrent.PeerConn]time.Time
 	watchAt  time.Time
 	kicks    int
 	redialAt time.Time
@@ -68,9 +75,11 @@ type plan struct {
 
 func (pl *plan) init(pieces int) {
 	pl.began = time.Now()
-	pl.avail, pl.copies = make([]bool, pieces), make([]uint16, pieces)
+	pl.usedAt = pl.began
+	pl.avail, pl.library, pl.copies = make([]bool, pieces), make([]bool, pieces), make([]uint16, pieces)
 	pl.mine = make([]bool, pieces)
-	pl.seen = map[string]time.Time{}
+	pl.unchoked = map[*torrent.PeerConn]time.Time{}
+	pl.seen, pl.listed = map[string]time.Time{}, map[string]time.Time{}
 	pl.cursor = rand.IntN(pieces)
 	pl.peersStale.Store(true)
 }
@@ -95,25 +104,31 @@ func (p *pack) run() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.e.ctx.Done():
+		case <-p.ctx.Done():
 			return
 		case <-p.wake:
 		case <-tick.C:
 		}
-		p.step(time.Now())
+		if p.step(time.Now()) {
+			return
+		}
 	}
 }
 
-// step brings everything in line with what is known now.
-func (p *pack) step(now time.Time) {
+// step brings everything in line with what is known now. It returns true when
+// the pack has left the swarm.
+func (p *pack) step(now time.Time) (over bool) {
 	p.observePeers(now)
-	p.applyPriorities()
+	p.connectSources(now)
+	p.tendSources(now)
+	p.applyPriorities(now)
 	p.startChecks()
 	p.askOrigin(now)
 	p.watchdog(now)
 	p.measure(now)
+	p.tell(now)
 	p.checkStall(now)
-	p.expire(now)
+	return p.expire(now)
 }
 
 // observePeers finds out which pieces are to be had from peers, and which are
@@ -125,6 +140,7 @@ func (p *pack) observePeers(now time.Time) {
 	p.plan.peersAt = now.Add(absence / 2)
 	conns := p.t.PeerConns()
 	avail, copies := make([]bool, len(p.pieces)), make([]uint16, len(p.pieces))
+	holders := 0
 	listed := p.tr.peersOf(p.meta.InfoHash)
 	ids := []string{p.e.peerID}
 	for _, c := range conns {
@@ -134,6 +150,9 @@ func (p *pack) observePeers(now time.Time) {
 		}
 		p.plan.seen[k.id] = now
 		have := c.PeerPieces()
+		if !have.IsEmpty() {
+			holders++
+		}
 		for it := have.Iterator(); it.HasNext(); {
 			if i := it.Next(); int(i) < len(avail) {
 				avail[i] = true
@@ -144,6 +163,14 @@ func (p *pack) observePeers(now time.Time) {
 			ids = append(ids, k.id)
 		}
 	}
+	p.mu.Lock()
+	for id, s := range p.sources.by {
+		// Who downloads comes here to take, unless he cannot reach us.
+		if peer, ok := listed[id]; ok && !peer.seed && s.n < len(p.pieces) {
+			p.plan.seen[id] = now
+		}
+	}
+	p.mu.Unlock()
 	for id, peer := range listed {
 		seen, known := p.plan.seen[id]
 		if !known {
@@ -155,6 +182,11 @@ func (p *pack) observePeers(now time.Time) {
 			ids = append(ids, id)
 		}
 	}
+	for id := range p.plan.listed {
+		if _, ok := listed[id]; !ok {
+			delete(p.plan.listed, id)
+		}
+	}
 	for id, seen := range p.plan.seen {
 		if _, ok := listed[id]; !ok && now.Sub(seen) > absence {
 			delete(p.plan.seen, id)
@@ -164,7 +196,10 @@ func (p *pack) observePeers(now time.Time) {
 	ids = slices.Compact(ids)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.plan.avail, p.plan.copies, p.plan.conns = avail, copies, len(conns)
+	p.plan.library, p.plan.copies, p.plan.conns = avail, copies, holders
+	for i := range p.plan.avail {
+		p.plan.avail[i] = avail[i] || p.sources.copies[i] > 0
+	}
 	p.plan.alone = len(ids) == 1 && now.Sub(p.plan.began) > absence
 	if slices.Equal(ids, p.plan.ids) {
 		return
@@ -180,17 +215,19 @@ func (p *pack) observePeers(now time.Time) {
 // fetch an assigned share.
 func isOurs(id string) bool { return len(id) > 3 && id[:3] == "-PR" }
 
-// applyPriorities leaves to the library what peers have, takes back what none
-// has, and tells it about pieces that were lost.
+// applyPriorities leaves to the library what its peers have, takes back what
+// none has or a source will bring sooner, and tells it about pieces that were
+// lost.
 //
 // It is given a few pieces at a time, the rarest first. Whenever a peer gets a
 // piece that the library wants already, the library sets the number of requests
 // that this peer may have outstanding to what it can add just then, which is
 // hardly any when much is wanted: who falls behind would stay behind.
-func (p *pack) applyPriorities() {
+func (p *pack) applyPriorities(now time.Time) {
 	var on, off, more []int
 	helpless := p.tr.originError() != nil
 	p.mu.Lock()
+	p.plan.helpless = helpless
 	lure := p.lure()
 	n := 0
 	for i := range p.pieces {
@@ -198,7 +235,10 @@ func (p *pack) applyPriorities() {
 		if p.plan.avail[i] {
 			pc.refused = time.Time{}
 		}
-		leave := pc.idle() && p.plan.avail[i] && (!pc.insist || helpless)
+		leave := pc.idle() && !pc.taken && p.plan.library[i] && (!pc.insist || helpless)
+		if leave && pc.enabled && p.sources.copies[i] > 0 && now.Sub(pc.since) > libraryGrace {
+			leave = false
+		}
 		switch {
 		case i == lure && !pc.enabled:
 			on = append(on, i)
@@ -222,7 +262,7 @@ func (p *pack) applyPriorities() {
 		on = append(on, more...)
 	}
 	for _, i := range on {
-		p.pieces[i].enabled = true
+		p.pieces[i].enabled, p.pieces[i].since = true, now
 	}
 	lost := p.plan.lost
 	p.plan.lost = nil
@@ -313,7 +353,7 @@ func (p *pack) askOrigin(now time.Time) {
 		return
 	}
 	for {
-		if !p.tr.acquire(now) {
+		if !p.tr.acquire(now, p.share()) {
 			return
 		}
 		rate := p.tr.originRate()
@@ -339,6 +379,21 @@ func (p *pack) askOrigin(now time.Time) {
 	}
 }
 
+// share is how many requests to the origin one engine makes at a time: the more
+// others fetch, the fewer. A piece that the origin sends among many others takes
+// long to arrive, and nobody can pass it on before.
+func (p *pack) share() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch n := len(p.plan.ids); {
+	case n > 10, time.Since(p.plan.began) < settleTime: // nobody knows yet who else comes
+		return 1
+	case n > 3:
+		return 2
+	}
+	return p.e.cfg.OriginRequests
+}
+
 // choose returns what to ask the origin for next; rate is what one request
 // gets, in bytes per second. p.mu is held.
 func (p *pack) choose(now time.Time, rate float64) (job, bool) {
@@ -348,7 +403,7 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 	n := len(p.pieces)
 	want := func(i int) bool {
 		pc := &p.pieces[i]
-		return pc.idle() && !now.Before(pc.retryAt) && (!p.plan.avail[i] || pc.insist)
+		return pc.idle() && !pc.taken && !now.Before(pc.retryAt) && (!p.plan.avail[i] || pc.insist)
 	}
 	must := func(i int) bool {
 		pc := &p.pieces[i]
@@ -411,7 +466,7 @@ func (p *pack) chooseSpare(now time.Time) int {
 	for k := range n {
 		i := (start + k) % n
 		pc := &p.pieces[i]
-		if !pc.idle() || now.Before(pc.retryAt) {
+		if !pc.idle() || pc.taken || now.Before(pc.retryAt) {
 			continue
 		}
 		rank := 3
@@ -437,6 +492,7 @@ func (p *pack) isOut(i int) bool {
 // watchdog wakes the library up when nothing comes although peers have what
 // is wanted: first by changing priorities, which makes it ask again, then by
 // closing and reopening connections. (A Reject may leave one idle for good.)
+// Peers that have not unchoked us owe nothing: many take 10 s and more.
 func (p *pack) watchdog(now time.Time) {
 	p.mu.Lock()
 	redial := p.plan.redialSoon.Swap(false) || !now.Before(p.plan.redialAt)
@@ -454,9 +510,15 @@ func (p *pack) watchdog(now time.Time) {
 		return
 	}
 	wait := watchdogPeriod << min(p.plan.kicks, 5)
-	if now.Sub(p.plan.peerData) >= wait {
+	var silent []*torrent.PeerConn
+	for c, since := range p.plan.unchoked {
+		if now.Sub(since) >= wait {
+			silent = append(silent, c)
+		}
+	}
+	if len(silent) > 0 && now.Sub(p.plan.peerData) >= wait {
 		for i := range p.pieces {
-			if p.pieces[i].enabled && p.plan.avail[i] {
+			if p.pieces[i].enabled && p.plan.library[i] {
 				if idle = append(idle, i); len(idle) == 64 {
 					break
 				}
@@ -468,6 +530,7 @@ func (p *pack) watchdog(now time.Time) {
 		return
 	}
 	p.plan.kicks++
+	p.trace.kicks++
 	p.plan.watchAt = now.Add(wait)
 	kicks := p.plan.kicks
 	p.mu.Unlock()
@@ -477,7 +540,8 @@ func (p *pack) watchdog(now time.Time) {
 	}
 	if kicks >= 3 {
 		p.e.log.Debug("swarm: peers went silent, reconnecting", "pack", p.meta.Name, "kicks", kicks)
-		for _, c := range p.t.PeerConns() {
+		p.trace.reopened++
+		for _, c := range silent {
 			c.Close()
 		}
 		p.dial()
@@ -492,6 +556,7 @@ func (p *pack) dial() {
 	if !busy {
 		return
 	}
+	now := time.Now()
 	connected := map[string]bool{p.e.peerID: true}
 	for _, c := range p.t.PeerConns() {
 		connected[string(c.PeerID[:])] = true
@@ -501,6 +566,9 @@ func (p *pack) dial() {
 		if peer.addr == "" || connected[id] || p.e.bans.banned(peerKey{id: id, addr: peer.addr}) {
 			continue
 		}
+		if isOurs(id) && !p.hides(id, peer, now) {
+			continue
+		}
 		info := torrent.PeerInfo{Addr: torrent.StringAddr(peer.addr), Source: torrent.PeerSourceTracker}
 		copy(info.Id[:], id)
 		add = append(add, info)
@@ -508,6 +576,21 @@ func (p *pack) dial() {
 	if len(add) > 0 {
 		p.t.AddPeers(add)
 	}
+}
+
+// hides reports whether a prsync engine that downloads has not come to take
+// anything here for so long that it most likely cannot reach us; on a
+// connection of the library it can.
+func (p *pack) hides(id string, peer peerAddr, now time.Time) bool {
+	if peer.seed {
+		return false
+	}
+	since, known := p.plan.listed[id]
+	if !known {
+		p.plan.listed[id] = now
+		return false
+	}
+	return now.Sub(since) > absence
 }
 
 // measure keeps the rate at which the pack becomes complete.
@@ -548,8 +631,9 @@ func (p *pack) checkStall(now time.Time) {
 	p.failAll(err)
 }
 
-// expire closes files that nobody needs any more.
-func (p *pack) expire(now time.Time) {
+// expire closes files that nobody needs any more, and leaves the swarm when
+// there have been none for a while. Then it returns true.
+func (p *pack) expire(now time.Time) (over bool) {
 	p.mu.Lock()
 	var old []*slot
 	for entry, s := range p.slots {
@@ -561,8 +645,13 @@ func (p *pack) expire(now time.Time) {
 	if len(old) > 0 {
 		p.recheck()
 	}
+	if !p.unused() {
+		p.plan.usedAt = now
+	}
+	idle := now.Sub(p.plan.usedAt)
 	p.mu.Unlock()
 	for _, s := range old {
 		s.close()
 	}
+	return idle > p.e.cfg.Idle && p.leave()
 }

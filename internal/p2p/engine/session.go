@@ -20,8 +20,9 @@ import (
 const openTimeout = 5 * time.Second
 
 // RunChild is the engine process of one client: it serves the socket it
-// inherited, with the settings that the client sends, until that is closed.
-func RunChild(ctx context.Context, socket *os.File) error {
+// inherited, with the settings that the client sends, until that is closed. log
+// takes what it has to say; nil sends it to the client, if that wants it.
+func RunChild(ctx context.Context, socket *os.File, log *slog.Logger) error {
 	conn, err := ipc.FileConn(socket)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func RunChild(ctx context.Context, socket *os.File) error {
 		Listen: setup.Listen, UploadLimit: setup.UploadLimit, DownloadLimit: setup.DownloadLimit,
 		Stall: setup.Stall, SpillDir: setup.SpillDir, Keep: setup.Keep,
 	}
-	if setup.Verbose {
+	if cfg.Logger = log; log == nil && setup.Verbose {
 		cfg.Logger = slog.New(&logHandler{out: s.out})
 	}
 	e, stop, err := start(ctx, cfg, setup.Socket)

@@ -52,7 +52,12 @@ func (s storePiece) ReadAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
+// WriteAt is called by the goroutine that reads from the peer, without the
+// library's lock: waiting here slows the peer down.
 func (s storePiece) WriteAt(b []byte, off int64) (int, error) {
+	if err := s.p.e.limitDown(s.p.ctx, len(b)); err != nil {
+		return 0, err
+	}
 	if err := s.p.writePeer(s.i, b, off); err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"hash/maphash"
+	"time"
 
 	"github.com/anacrolix/torrent"
 	pp "github.com/anacrolix/torrent/peer_protocol"
@@ -38,20 +39,35 @@ func (e *Engine) dataReceived(ev torrent.ReceivedUsefulDataEvent) {
 	from := chunkFrom{peerOf(c), maphash.Bytes(chunkSeed, ev.Message.Piece)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := int(ev.Message.Index)
+	p.noteFrom(int(ev.Message.Index), int(ev.Message.Begin)/chunkSize, from)
+	p.plan.gotData(len(ev.Message.Piece))
+}
+
+// noteFrom remembers who sent chunk k of piece i. p.mu is held.
+func (p *pack) noteFrom(i, k int, from chunkFrom) {
 	s := p.blame[i]
 	if s == nil {
 		s = &suspects{now: map[int]chunkFrom{}}
 		p.blame[i] = s
 	}
-	s.now[int(ev.Message.Begin)/chunkSize] = from
-	p.plan.gotData(len(ev.Message.Piece))
+	s.now[k] = from
 }
 
 // messageRead is called by the library for every message: news about pieces.
 func (e *Engine) messageRead(c *torrent.PeerConn, m *pp.Message) {
 	switch m.Type {
-	case pp.Have, pp.Bitfield, pp.HaveAll, pp.HaveNone, pp.Unchoke:
+	case pp.Choke, pp.Unchoke:
+		if p := e.packOf(c.Torrent()); p != nil {
+			p.mu.Lock()
+			if m.Type == pp.Choke {
+				delete(p.plan.unchoked, c)
+			} else if _, ok := p.plan.unchoked[c]; !ok {
+				p.plan.unchoked[c] = time.Now()
+			}
+			p.mu.Unlock()
+			p.peersChanged()
+		}
+	case pp.Have, pp.Bitfield, pp.HaveAll, pp.HaveNone:
 		if p := e.packOf(c.Torrent()); p != nil {
 			p.peersChanged()
 		}
@@ -129,6 +145,12 @@ func (p *pack) ban(k peerKey) {
 			if string(c.PeerID[:]) == k.id {
 				p.e.bans.drop(c)
 			}
+		}
+		q.mu.Lock()
+		s := q.sources.by[k.id]
+		q.mu.Unlock()
+		if s != nil {
+			s.nc.Close()
 		}
 		q.peersChanged()
 	}

@@ -20,6 +20,10 @@ import (
 	"github.com/prsync/prsync/internal/content"
 )
 
+// firstRate is what one request to the origin is expected to bring, in bytes
+// per second, until one has come to its end.
+const firstRate = 256 << 10
+
 // Times of the announces.
 const (
 	announceTimeout  = 15 * time.Second
@@ -40,8 +44,9 @@ type tracker struct {
 
 	mu       sync.Mutex
 	packs    map[content.InfoHash]*announced
-	external bool // a volunteer's host calls announce by itself
-	next     int  // first pack of the next announce, when they do not fit in one
+	gone     []content.AnnouncePack // left, and not told to the host
+	external bool                   // a volunteer's host calls announce by itself
+	next     int                    // first pack of the next announce, when they do not fit in one
 	interval time.Duration
 	least    time.Duration
 	last     time.Time
@@ -72,7 +77,7 @@ func newTracker(e *Engine, url string) *tracker {
 	return &tracker{
 		e: e, url: strings.TrimSuffix(url, "/"), wake: make(chan struct{}, 1),
 		packs: map[content.InfoHash]*announced{}, interval: announceInterval, least: announceAtLeast,
-		rate: 1 << 20,
+		rate: firstRate,
 	}
 }
 
@@ -88,6 +93,21 @@ func (t *tracker) shown() string {
 func (t *tracker) add(p *pack) {
 	t.mu.Lock()
 	t.packs[p.meta.InfoHash] = &announced{p: p}
+	t.mu.Unlock()
+	t.poke()
+}
+
+// remove takes a pack off the list; the host is told that it has stopped.
+func (t *tracker) remove(p *pack) {
+	a := p.announcePack()
+	a.Event = content.EventStopped
+	t.mu.Lock()
+	if t.packs[p.meta.InfoHash] != nil && t.packs[p.meta.InfoHash].p == p {
+		delete(t.packs, p.meta.InfoHash)
+		if len(t.gone) < content.MaxAnnouncePacks {
+			t.gone = append(t.gone, a)
+		}
+	}
 	t.mu.Unlock()
 	t.poke()
 }
@@ -152,7 +172,7 @@ func (t *tracker) run() {
 func (t *tracker) wait(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.packs) == 0 || t.external && !t.fresh() {
+	if len(t.packs) == 0 && len(t.gone) == 0 || t.external && !t.fresh() {
 		return time.Hour
 	}
 	if t.failures > 0 {
@@ -180,6 +200,9 @@ func (t *tracker) fresh() bool {
 // news reports whether a pack has come to its end, or begun again, or a bad
 // peer is to be reported.
 func (t *tracker) news() bool {
+	if len(t.gone) > 0 {
+		return true
+	}
 	for _, a := range t.packs {
 		a.p.mu.Lock()
 		left, bad := a.p.left, len(a.p.bad)
@@ -238,6 +261,14 @@ func (t *tracker) gather(req *content.AnnounceRequest) (told []*announced) {
 		start := t.next % len(all)
 		all = append(all[start:], all[:start]...)[:content.MaxAnnouncePacks]
 		t.next = start + len(all)
+	}
+	room := content.MaxAnnouncePacks - len(all)
+	for len(t.gone) > 0 && room > 0 {
+		if g := t.gone[0]; t.packs[content.InfoHash([]byte(g.InfoHash))] == nil {
+			req.Packs = append(req.Packs, g)
+			room--
+		}
+		t.gone = t.gone[1:]
 	}
 	for _, a := range all {
 		ap := a.p.announcePack()
@@ -375,10 +406,9 @@ func (t *tracker) goodbye() {
 }
 
 // acquire takes one of the places for requests to the origin.
-func (t *tracker) acquire(now time.Time) bool {
+func (t *tracker) acquire(now time.Time, limit int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limit := t.e.cfg.OriginRequests
 	if t.fails > 0 {
 		limit = 1 // see whether it is back
 	}
