@@ -686,3 +686,30 @@ func unframe(t *testing.T, b []byte) []byte {
 	t.Fatal("no frames in the stream")
 	return nil
 }
+
+// TestSmallChangedFiles leaves them to the sender, whose sums need no round
+// trip for each; new ones go by the swarm.
+func TestSmallChangedFiles(t *testing.T) {
+	dir := quickDir(t)
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	old, files := map[string][]byte{}, map[string][]byte{}
+	for i := range 5 {
+		name := fmt.Sprint("changed", i)
+		old[name] = noise(uint64(i), 40*kib)
+		files[name] = append([]byte("inserted"), old[name]...)
+		files[fmt.Sprint("new", i)] = noise(uint64(10+i), 40*kib)
+	}
+	write(t, src, files)
+	write(t, dst, old)
+	h := newHub(t, src)
+	got := pull(t, h, src, dst, "-a", "-I")
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if h.fetches != 5 || h.fetched != 5*40*kib || got.toClient > 40*kib {
+		t.Errorf("%d fetches of %d bytes, want the 5 new files; %d bytes over the connection", h.fetches, h.fetched, got.toClient)
+	}
+	if d := cmp.Diff(snapshot(t, src), snapshot(t, dst)); d != "" {
+		t.Error(d)
+	}
+}

@@ -224,6 +224,11 @@ func (s *swarmer) prepare(j *swarmJob) bool {
 	}
 	var have []content.Range
 	if j.have != nil && j.basis.look.st.Size > 0 {
+		if j.t.f.Size < smallDelta {
+			j.plain = "a small file with a basis is cheaper as an exact delta"
+			s.why(2, j, "%s", j.plain)
+			return true
+		}
 		if have = s.matchBasis(j); j.err != nil || j.plain != "" {
 			return true
 		}

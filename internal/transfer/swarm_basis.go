@@ -50,6 +50,10 @@ func (s *swarmer) matchBasis(j *swarmJob) []content.Range {
 	return have
 }
 
+// smallDelta is the size from which it pays to ask the host for a signature: a
+// round trip for each file, where the sender's sums travel with the others'.
+const smallDelta = 256 << 10
+
 // cheapDelta is what a fetch may cost beyond the bytes that are missing.
 const cheapDelta = 64 << 10
 
