@@ -119,8 +119,11 @@ func (p *pack) run() {
 // the pack has left the swarm.
 func (p *pack) step(now time.Time) (over bool) {
 	p.observePeers(now)
-	p.connectSources(now)
-	p.tendSources(now)
+	if !now.Before(p.sources.tendAt) { // news of one reach it at once
+		p.sources.tendAt = now.Add(stepInterval)
+		p.connectSources(now)
+		p.tendSources(now)
+	}
 	p.applyPriorities(now)
 	p.startChecks()
 	p.askOrigin(now)

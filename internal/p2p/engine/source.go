@@ -72,6 +72,7 @@ type sources struct {
 	tasks  map[int]*task // by piece
 	copies []uint16      // how many sources have a piece
 	idleAt time.Time     // since when nothing is to be fetched
+	tendAt time.Time     // when to look at all of them again
 }
 
 // tries are the attempts to connect to a peer.

@@ -13,7 +13,7 @@ const (
 	// Others are asked for what a source owes when nothing has come from it for
 	// takeSilence, or longer where it is slow, up to mostSilence.
 	takeSilence  = 4 * time.Second
-	mostSilence  = 15 * time.Second
+	mostSilence  = 8 * time.Second
 	deadSilence  = 4 // times, then the connection is closed
 	stealAfter   = time.Second
 	stealGain    = 3 // a piece moves to a source that has it so many times sooner
@@ -211,6 +211,17 @@ func (p *pack) abandon(s *source) {
 	}
 }
 
+// disbelieve ends all tasks of a source that does not deliver them: as far as it
+// goes, nobody has those pieces. p.mu is held.
+func (p *pack) disbelieve(s *source) {
+	for _, t := range p.sources.tasks {
+		if t.s == s {
+			p.hasNot(s, t.piece)
+			p.giveUp(t)
+		}
+	}
+}
+
 // refusedBy is called when a source does not give a block: it cannot read the
 // piece any more. p.mu is held.
 func (p *pack) refusedBy(s *source, b block) {
@@ -297,7 +308,7 @@ func (p *pack) tendSources(now time.Time) {
 	for _, s := range p.sources.by {
 		s.measure(now)
 		if s.queue > 0 && now.Sub(s.heard) > s.patience() {
-			p.abandon(s)
+			p.disbelieve(s)
 			s.rate = 0
 			if s.silent++; s.silent >= deadSilence {
 				dead = append(dead, s)
