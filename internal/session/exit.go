@@ -121,9 +121,7 @@ func (s *side) tellPeer(err error) error {
 	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
 	}
-	if werr := s.w.Flush(); errors.Is(werr, syscall.EPIPE) || errors.Is(werr, syscall.ECONNRESET) {
-		s.reset = true
-	}
+	s.reset = errors.Is(s.w.Flush(), syscall.ECONNRESET)
 	return err
 }
 
