@@ -174,7 +174,11 @@ func (p *program) exitLine(err error, who string) {
 	if code == exitcode.OK {
 		return
 	}
-	fmt.Fprintln(p.stderr, session.ExitLine(code, who))
+	var e *exitcode.Error
+	if errors.As(err, &e) && e.Who != "" {
+		who = e.Who
+	}
+	fmt.Fprintln(p.stderr, session.ExitLine(err, code, who))
 }
 
 func (p *program) exec(argv []string) error {

@@ -138,7 +138,7 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		if !errors.As(err, &e) || e.Err != nil {
 			s.Log.Errorf("%v", err)
 		}
-		s.Log.Errorf("%s", session.ExitLine(code, "server"))
+		s.Log.Errorf("%s", session.ExitLine(err, code, "server"))
 	}
 	return err
 }

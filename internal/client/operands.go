@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -81,6 +82,10 @@ func PlanOperands(o *options.Options, operands []string) (*Plan, error) {
 	if err == nil {
 		err = p.checkConnection(o)
 	}
+	var e *exitcode.Error
+	if errors.As(err, &e) {
+		e.Who = role(p.AmSender)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +120,7 @@ func (p *Plan) receive(o *options.Options, operands []string, h options.Hostspec
 	last := operands[len(operands)-1]
 	if len(operands) > 1 && !strings.HasPrefix(last, ":") {
 		if _, ok := options.ParseHostspec(last); ok {
-			return syntax("The source and destination cannot both be remote.")
+			return exitcode.New(exitcode.Syntax, "The source and destination cannot both be remote.").Placed(exitcode.AtBothRemote)
 		}
 		sources = operands[:len(operands)-1]
 	}
@@ -182,7 +187,7 @@ func (p *Plan) send(o *options.Options, operands []string) error {
 			return syntax("Empty source arg specified.")
 		}
 		if _, ok := options.ParseHostspec(arg); ok && i > 0 {
-			return syntax("Unexpected remote arg: %s", arg)
+			return exitcode.New(exitcode.Syntax, "Unexpected remote arg: %s", arg).Placed(exitcode.AtRemoteSource)
 		}
 	}
 	return nil

@@ -72,9 +72,6 @@ func shellWords(o *options.Options, host string, daemon bool) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	if len(words) == 0 {
-		return nil, syntax("the remote-shell command is empty: give -e a command, or none for ssh")
-	}
 	if err := checkShellHost(host); err != nil {
 		return nil, err
 	}
@@ -82,7 +79,7 @@ func shellWords(o *options.Options, host string, daemon bool) ([]string, error) 
 	if given && !(daemon && namesUser(words)) {
 		words = append(words, "-l", user)
 	}
-	if words[0][strings.LastIndexByte(words[0], '/')+1:] == "ssh" {
+	if len(words) > 0 && words[0][strings.LastIndexByte(words[0], '/')+1:] == "ssh" {
 		switch o.Family {
 		case options.IPv4:
 			words = append(words, "-4")

@@ -89,6 +89,11 @@ type Error struct {
 	// Err is what happened; nil when the message was printed already
 	// and only the code is left to report.
 	Err error
+	// At is where rsync would have ended the run, "" for the place of the code.
+	At string
+	// Who is which of rsync's processes meets the error, "" where that follows
+	// from what is being done.
+	Who string
 }
 
 func (e *Error) Error() string {

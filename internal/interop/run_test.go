@@ -96,6 +96,7 @@ type result struct {
 	command        string // to reproduce it with a shell
 	code           int
 	stdout, stderr []string
+	raw            []string // standard error as it was printed
 	log            []string // of --log-file
 	daemon         []string // of the daemon
 	tree           snapshot
@@ -251,6 +252,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 	err := cmd.Run()
 	r := &result{dir: dir, command: shellLine(dir, argv, env), code: cmd.ProcessState.ExitCode()}
 	r.stdout, r.stderr = lines(out.String(), places(dir)), lines(errs.String(), places(dir))
+	r.raw = strings.Split(errs.String(), "\n")
 	reap(cmd.Process.Pid)
 	var exit *exec.ExitError
 	switch {

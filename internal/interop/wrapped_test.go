@@ -22,14 +22,15 @@ func TestWrappedServer(t *testing.T) {
 		dest   string
 		code   int
 	}{
-		"fake-super":         {server: " --fake-super", dest: "to/"},
-		"several":            {server: " --fake-super --bwlimit=100000 -M--x", dest: "to/"},
-		"unknown":            {server: " --no-such-option", dest: "to/", code: 12},
-		"pinned":             {dest: "/proc/self/fd/9/"},
-		"pinned, confined":   {server: " --confine-root=DIR/to", dest: "/proc/self/fd/9/"},
-		"outside":            {server: " --confine-root=DIR/else", dest: "to/"},
-		"backup outside":     {client: []string{"-Ib", "--backup-dir=../away"}, server: " --confine-root=DIR/to", dest: "to/", code: 11},
-		"pinned, with owner": {server: " --fake-super --confine-root=DIR/to", dest: "/proc/self/fd/9/"},
+		"fake-super":          {server: " --fake-super", dest: "to/"},
+		"several":             {server: " --fake-super --bwlimit=100000 -M--x", dest: "to/"},
+		"unknown":             {server: " --no-such-option", dest: "to/", code: 12},
+		"pinned":              {dest: "/proc/self/fd/9/"},
+		"pinned, confined":    {server: " --confine-root=DIR/to", dest: "/proc/self/fd/9/"},
+		"outside":             {server: " --confine-root=DIR/else", dest: "to/"},
+		"backup outside":      {client: []string{"-Ib", "--backup-dir=../away"}, server: " --confine-root=DIR/to", dest: "to/", code: 11},
+		"backup behind a pin": {client: []string{"-Ib", "--backup-dir=/proc/self/fd/8/x"}, server: " --confine-root=DIR/to", dest: "to/", code: 11},
+		"pinned, with owner":  {server: " --fake-super --confine-root=DIR/to", dest: "/proc/self/fd/9/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

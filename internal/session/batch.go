@@ -159,7 +159,12 @@ func inCwd(cwd, name string) string {
 }
 
 func batchError(env *Env, code exitcode.Code, name string, err error) error {
-	return exitcode.New(code, "rsync: [Receiver] Batch file \"%s\" open error: %s", inCwd(env.Cwd, name), report.Reason(err))
+	e := exitcode.New(code, "rsync: [Receiver] Batch file \"%s\" open error: %s", inCwd(env.Cwd, name), report.Reason(err))
+	e.At = exitcode.AtBatchScript
+	if code == exitcode.FileIO {
+		e.At = exitcode.AtBatch
+	}
+	return e
 }
 
 // openRead opens a batch to be replayed. Its bytes drive the protocol, so a

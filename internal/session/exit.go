@@ -28,20 +28,20 @@ func (e *Reported) Unwrap() error { return e.Err }
 
 // ExitLine is the last line of a run that failed, as who would print it.
 // rsync 3.5.0 log.c:log_exit.
-func ExitLine(code exitcode.Code, who string) string {
+func ExitLine(err error, code exitcode.Code, who string) string {
 	kind := "error"
 	if code == exitcode.Vanished {
 		kind = "warning"
 	}
-	return fmt.Sprintf("rsync %s: %s (code %d) at main.go(1) [%s=%s]", kind, code.Text(), code, who, options.RsyncVersion)
+	return fmt.Sprintf("rsync %s: %s (code %d) at %s [%s=%s]", kind, code.Text(), code, exitcode.Place(err, code, who == "sender"), who, options.RsyncVersion)
 }
 
-func (s *side) exitLine(code exitcode.Code, who string) {
+func (s *side) exitLine(err error, code exitcode.Code, who string) {
 	to := report.Error
 	if code == exitcode.Vanished {
 		to = report.Warning
 	}
-	s.log.Printf(to, "%s\n", ExitLine(code, who))
+	s.log.Printf(to, "%s\n", ExitLine(err, code, who))
 }
 
 // role is which of rsync's processes would end with err: a receiving side is
@@ -51,7 +51,11 @@ func (s *side) role(err error) string {
 		return s.who()
 	}
 	var e *exitcode.Error
-	if errors.As(err, &e) && e.Err != nil && strings.Contains(e.Err.Error(), "[receiver]") {
+	switch {
+	case !errors.As(err, &e):
+	case e.Who != "":
+		return e.Who
+	case e.Err != nil && strings.Contains(e.Err.Error(), "[receiver]"):
 		return "receiver"
 	}
 	return "generator"
@@ -87,7 +91,7 @@ func (s *side) finish(err error) error {
 	if code == exitcode.OK {
 		return nil
 	}
-	s.exitLine(code, s.role(err))
+	s.exitLine(err, code, s.role(err))
 	return &Reported{err}
 }
 
@@ -116,7 +120,7 @@ func (s *side) tellPeer(err error) error {
 		if s.p.Sender {
 			s.logTotals()
 		}
-		s.log.Printf(report.LogFile, "%s\n", ExitLine(code, s.role(err)))
+		s.log.Printf(report.LogFile, "%s\n", ExitLine(err, code, s.role(err)))
 	}
 	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
@@ -152,7 +156,7 @@ func (s *side) refuse(err error, code exitcode.Code) {
 		to = report.LogFile
 		s.logTotals()
 	}
-	s.log.Printf(to, "%s\n", ExitLine(code, s.role(err)))
+	s.log.Printf(to, "%s\n", ExitLine(err, code, s.role(err)))
 }
 
 // tellsExit reports whether the other side is told of a code: some mean that it
@@ -328,7 +332,7 @@ func (s *side) serverError(err error, code exitcode.Code) {
 	if s.p.Sender {
 		s.logTotals()
 	}
-	say(ExitLine(code, s.role(err)))
+	say(ExitLine(err, code, s.role(err)))
 }
 
 // lostWrites reads, after a write has failed, what the other side has said
@@ -367,7 +371,11 @@ func (s *side) connError(err error) error {
 		return exitcode.New(exitcode.StreamIO, "rsync: [%s] %w", s.who(), err)
 	}
 	s.lost = true
-	return exitcode.New(exitcode.SocketIO, "rsync: [%s] %s error: %s", s.who(), op, report.Reason(no))
+	at := exitcode.AtWrite
+	if op == "read" {
+		at = exitcode.AtRead
+	}
+	return exitcode.New(exitcode.SocketIO, "rsync: [%s] %s error: %s", s.who(), op, report.Reason(no)).Placed(at)
 }
 
 // debugExit gives the lines of --debug=EXIT. broken is what broke the run off.
@@ -381,9 +389,10 @@ func (s *side) debugExit(broken, result error) {
 		who = "sender"
 	}
 	first := exitcode.Of(broken, exitcode.StreamIO)
+	file, line, _ := strings.Cut(strings.TrimSuffix(exitcode.Place(broken, first, s.p.Sender), ")"), "(")
 	if s.log.Debug(report.DebugExit, 2) {
-		s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=main.go, line=1): entered\n", who, first)
+		s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=%s, line=%s): entered\n", who, first, file, line)
 	}
-	s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=main.go, line=1): about to call exit(%d)\n",
-		who, first, exitcode.Of(result, exitcode.StreamIO))
+	s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=%s, line=%s): about to call exit(%d)\n",
+		who, first, file, line, exitcode.Of(result, exitcode.StreamIO))
 }

@@ -457,7 +457,7 @@ func (s *side) watch(ctx context.Context) {
 		s.mu.Unlock()
 		if at := s.o.StopAt; !at.IsZero() && !s.p.Env.Now().Before(at) && !(s.p.local && s.p.Server) {
 			s.log.Printf(report.Error, "stopping at requested limit\n")
-			s.abort(exitcode.Silent(exitcode.Timeout))
+			s.abort(exitcode.Silent(exitcode.Timeout).Placed(exitcode.AtStop))
 			return
 		}
 		if timeout <= 0 {

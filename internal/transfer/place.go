@@ -73,7 +73,11 @@ func (r *Receiving) Destination(arg string) error {
 	}
 	fail := func(code exitcode.Code, err error, format string, args ...any) error {
 		r.log.Syserr(report.Error, err, format, args...)
-		return exitcode.Silent(code)
+		e := exitcode.Silent(code)
+		if code == exitcode.FileIO {
+			e.At = exitcode.AtMakeDest
+		}
+		return e
 	}
 	trailing := strings.HasSuffix(arg, "/")
 	parent := c.OpenParent
@@ -122,7 +126,7 @@ func (r *Receiving) Destination(arg string) error {
 		}
 		if r.total > 1 {
 			r.log.Printf(report.Error, "ERROR: destination must be a directory when copying more than 1 file\n")
-			return exitcode.Silent(exitcode.FileSelect)
+			return exitcode.Silent(exitcode.FileSelect).Placed(exitcode.AtNotDir)
 		}
 		if r.total == 1 && r.lists[0].Files[0].IsDir() {
 			r.log.Printf(report.Error, "ERROR: cannot overwrite non-directory with a directory\n")

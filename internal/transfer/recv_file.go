@@ -136,7 +136,7 @@ func tempShown(name string) string {
 
 // errNoBackupKept ends a run rather than lose what a file replaces; why it
 // could not be kept was reported.
-var errNoBackupKept = exitcode.Silent(exitcode.FileIO)
+var errNoBackupKept = error(&exitcode.Error{Code: exitcode.FileIO, At: exitcode.AtBackup, Who: "receiver"})
 
 // finish puts a received file in place, or keeps it for another try.
 func (v *receiver) finish(in *incoming, ok bool) error {

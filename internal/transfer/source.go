@@ -114,7 +114,7 @@ func openMerge(c *Config, root *fsroot.Root, treePath, dir, name string) (io.Rea
 			return nil, fs.ErrNotExist
 		}
 	}
-	f, err := fsroot.OwnerOpenIn(root, full, os.O_RDONLY, 0, fsroot.Policy{InsecureLinks: c.InsecureLinks})
+	f, err := fsroot.OwnerOpenIn(root, full, os.O_RDONLY, 0, fsroot.Policy{InsecureLinks: c.InsecureLinks, ConfineRoot: c.ConfineRoot})
 	if err != nil {
 		return nil, err
 	}
