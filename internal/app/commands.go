@@ -52,12 +52,21 @@ func (p *program) hostCommand() error {
 		p.argv[1], hostProgram, strings.Join(tried, " nor at ")))
 }
 
+// completed are the commands as a shell completes them.
+var completed = []options.Command{
+	{Name: "serve", Options: []string{"--config", "--debug", "--help"}},
+	{Name: "volunteer", Options: []string{"--config", "--debug", "--help"}},
+	{Name: "status", Options: []string{"--config", "--json", "--width", "--help"}},
+	{Name: "publish", Options: []string{"--config", "--json", "--help"}},
+	{Name: "completion", Words: []string{"bash", "zsh", "fish"}},
+}
+
 // completion prints a shell's completion script.
 func (p *program) completion() error {
 	if len(p.argv) != 3 || strings.HasPrefix(p.argv[2], "-") {
 		return p.fail(exitcode.New(exitcode.Syntax, "prsync completion takes the name of a shell: bash, zsh or fish"))
 	}
-	if err := options.Completion(p.stdout, p.argv[2], append(hostCommands, "completion")...); err != nil {
+	if err := options.Completion(p.stdout, p.argv[2], completed...); err != nil {
 		return p.fail(exitcode.New(exitcode.Syntax, "prsync completion: %w", err))
 	}
 	return nil

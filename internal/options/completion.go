@@ -3,12 +3,20 @@ package options
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
+// A Command is a first word that makes another program of this one.
+type Command struct {
+	Name    string
+	Options []string // long ones with dashes; --config takes a file
+	Words   []string // what can stand behind it, nil for anything
+}
+
 // Completion writes the completion script for bash, zsh or fish. The commands
-// are offered as the first word.
-func Completion(w io.Writer, shell string, commands ...string) error {
+// are offered as the first word, and have options of their own.
+func Completion(w io.Writer, shell string, commands ...Command) error {
 	var text string
 	switch shell {
 	case "bash":
@@ -59,18 +67,29 @@ func offered() []spelling {
 func (s spelling) wantsDir() bool  { return s.arg == "DIR" }
 func (s spelling) wantsFile() bool { return s.arg == "FILE" }
 
-func bashCompletion(commands []string) string {
-	var names, dirs, files, free []string
-	var b strings.Builder
+func names(commands []Command) string {
+	var all []string
+	for _, c := range commands {
+		all = append(all, c.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func bashCompletion(commands []Command) string {
+	var spellings, dirs, files, free []string
+	var b, own strings.Builder
 	values := ""
+	for _, c := range commands {
+		fmt.Fprintf(&own, "        %s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n", c.Name, strings.Join(slices.Concat(c.Options, c.Words), " "))
+	}
 	for _, s := range offered() {
 		if s.name == "" {
-			names = append(names, "-"+string(s.letter))
+			spellings = append(spellings, "-"+string(s.letter))
 			continue
 		}
 		switch {
 		case s.arg == "":
-			names = append(names, s.name)
+			spellings = append(spellings, s.name)
 			continue
 		case s.values != nil:
 			values += fmt.Sprintf("    %s) COMPREPLY=($(compgen -W '%s' -- \"$value\")); return ;;\n", s.name, strings.Join(s.values, " "))
@@ -81,12 +100,19 @@ func bashCompletion(commands []string) string {
 		default:
 			free = append(free, s.name)
 		}
-		names = append(names, s.name+"=")
+		spellings = append(spellings, s.name+"=")
 	}
 	fmt.Fprintf(&b, `# bash completion for prsync; generated from its option table.
 _prsync() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} option='' value=''
     COMPREPLY=()
+    if ((COMP_CWORD > 1)); then
+        case $prev:${COMP_WORDS[1]} in
+        --config:*) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        esac
+        case ${COMP_WORDS[1]} in
+%s        esac
+    fi
     if [[ $cur == = ]]; then
         option=$prev
     elif [[ $prev == = ]]; then
@@ -113,15 +139,32 @@ _prsync() {
     fi
 }
 complete -o filenames -F _prsync prsync
-`, values, strings.Join(dirs, "|"), strings.Join(files, "|"), strings.Join(free, "|"),
-		strings.Join(names, " "), strings.Join(commands, " "))
+`, own.String(), values, strings.Join(dirs, "|"), strings.Join(files, "|"), strings.Join(free, "|"),
+		strings.Join(spellings, " "), names(commands))
 	return b.String()
 }
 
-func zshCompletion(commands []string) string {
+func zshCompletion(commands []Command) string {
 	var b strings.Builder
 	b.WriteString("#compdef prsync\n# zsh completion for prsync; generated from its option table.\n")
-	b.WriteString("local -a commands\ncommands=(" + strings.Join(commands, " ") + ")\n")
+	b.WriteString("local -a commands\ncommands=(" + names(commands) + ")\n")
+	b.WriteString("if (( CURRENT > 2 )); then\n  case $words[2] in\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  %s) _arguments -S '1: :' ", c.Name)
+		for _, o := range c.Options {
+			if o == "--config" {
+				o += "[configuration]:file:_files"
+			}
+			fmt.Fprintf(&b, "'%s' ", o)
+		}
+		if c.Words != nil {
+			fmt.Fprintf(&b, "'2: :(%s)'", strings.Join(c.Words, " "))
+		} else {
+			b.WriteString("'*: :'")
+		}
+		b.WriteString("; return ;;\n")
+	}
+	b.WriteString("  esac\nfi\n")
 	b.WriteString("_arguments -s -S \\\n")
 	quote := strings.NewReplacer("'", "'\\''", "[", "\\[", "]", "\\]", ":", "\\:")
 	for _, s := range offered() {
@@ -158,12 +201,15 @@ func zshCompletion(commands []string) string {
 	return b.String()
 }
 
-func fishCompletion(commands []string) string {
+func fishCompletion(commands []Command) string {
 	var b strings.Builder
 	b.WriteString("# fish completion for prsync; generated from its option table.\n")
 	quote := strings.NewReplacer("\\", "\\\\", "'", "\\'")
+	b.WriteString("function __prsync_command\n    set -l words (commandline -opc)\n" +
+		"    test (count $words) -gt 1; and contains -- $words[2] $argv\nend\n")
+	transfer := "complete -c prsync -n 'not __prsync_command " + names(commands) + "'"
 	for _, s := range offered() {
-		b.WriteString("complete -c prsync")
+		b.WriteString(transfer)
 		if s.letter != 0 {
 			fmt.Fprintf(&b, " -s '%c'", s.letter)
 		}
@@ -183,9 +229,19 @@ func fishCompletion(commands []string) string {
 		}
 		fmt.Fprintf(&b, " -d '%s'\n", quote.Replace(s.help))
 	}
-	for _, name := range commands {
-		fmt.Fprintf(&b, "complete -c prsync -n __fish_is_first_token -a '%s'\n", name)
+	for _, c := range commands {
+		fmt.Fprintf(&b, "complete -c prsync -n __fish_is_first_token -a '%s'\n", c.Name)
+		for _, o := range c.Options {
+			value := ""
+			if o == "--config" {
+				value = " -r -F"
+			}
+			fmt.Fprintf(&b, "complete -c prsync -n '__prsync_command %s' -l '%s'%s\n", c.Name, strings.TrimPrefix(o, "--"), value)
+		}
+		if c.Words != nil {
+			fmt.Fprintf(&b, "complete -c prsync -n '__prsync_command %s' -f -a '%s'\n", c.Name, strings.Join(c.Words, " "))
+		}
 	}
-	b.WriteString("complete -c prsync -a '(__fish_print_hostnames):'\n")
+	b.WriteString(transfer + " -a '(__fish_print_hostnames):'\n")
 	return b.String()
 }

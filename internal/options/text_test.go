@@ -222,7 +222,9 @@ func TestVersionJSON(t *testing.T) {
 
 func TestCompletionsAreScripts(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		script := text(t, func(w io.Writer) error { return Completion(w, shell, "serve", "volunteer") })
+		script := text(t, func(w io.Writer) error {
+			return Completion(w, shell, Command{Name: "serve", Options: []string{"--config"}}, Command{Name: "volunteer", Words: []string{"a", "b"}})
+		})
 		for _, want := range []string{"compress-choice", "zstd", "swarm", "volunteer"} {
 			if !strings.Contains(script, want) {
 				t.Errorf("%s: no %s", shell, want)
@@ -263,6 +265,33 @@ func TestManPage(t *testing.T) {
 	for _, o := range clientTable.options {
 		if !o.hidden && !strings.Contains(page, manNames(o.spec)) {
 			t.Errorf("no %s in the page", o.spec)
+		}
+	}
+}
+
+// TestBashCompletes asks bash itself.
+func TestBashCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash")
+	}
+	script := text(t, func(w io.Writer) error {
+		return Completion(w, "bash", Command{Name: "serve", Options: []string{"--config", "--debug"}}, Command{Name: "completion", Words: []string{"bash", "zsh"}})
+	})
+	for _, tc := range []struct{ words, want string }{
+		{"prsync se", "serve"},
+		{"prsync serve --", "--config --debug"},
+		{"prsync completion z", "zsh"},
+		{"prsync -a --swarm = o", "off"},
+		{"prsync --compress-choice = zl", "zlibx zlib"},
+		{"prsync ./serve --no-verb", "--no-verbose"},
+	} {
+		cmd := exec.Command(bash, "--norc", "-c", script+"compopt() { :; }\n"+
+			"COMP_WORDS=("+tc.words+"); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _prsync; echo ${COMPREPLY[*]}")
+		cmd.Dir = t.TempDir()
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); got != tc.want || err != nil {
+			t.Errorf("%s: %q %v, want %q", tc.words, got, err, tc.want)
 		}
 	}
 }

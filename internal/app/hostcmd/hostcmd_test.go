@@ -373,6 +373,24 @@ func TestSystemdSocketActivate(t *testing.T) {
 	}
 }
 
+// TestCompletedCommands: what a shell completes behind a command is what its
+// help shows.
+func TestCompletedCommands(t *testing.T) {
+	m := newMachine(t, all...)
+	script, _, _ := m.run("completion", "bash")
+	for _, name := range []string{"serve", "volunteer", "status", "publish"} {
+		_, line, _ := strings.Cut(script, "        "+name+") ")
+		line, _, _ = strings.Cut(line, "\n")
+		help, _, _ := m.run(name, "--help")
+		_, flags, _ := strings.Cut(help, "OPTIONS:")
+		for _, word := range strings.FieldsFunc(flags, func(r rune) bool { return strings.ContainsRune(" ,\n", r) }) {
+			if len(word) > 2 && strings.HasPrefix(word, "--") && !strings.Contains(line, word) {
+				t.Errorf("%s %s is not completed: %q", name, word, line)
+			}
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	m := newMachine(t, all...)
 	m.write("bad.conf", "nonsense parameter = 1\n")
