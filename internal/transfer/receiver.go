@@ -217,7 +217,7 @@ func (v *receiver) file(rq request) error {
 	}
 	if c.xattrsFollow(rq.flags) {
 		v.xmu.Lock()
-		flist.ReadXattrValues(c.R, f.Xattrs(), v.log.Who(), name)
+		flist.ReadXattrValues(c.R, f.Xattrs(), v.log.Who(), name, c.MaxAlloc)
 		v.xmu.Unlock()
 		if err := c.R.Err(); err != nil {
 			return err

@@ -296,7 +296,7 @@ func FuzzXattrRequest(f *testing.F) {
 		}
 		r = wire.NewReader(bytes.NewReader(values))
 		r.Protocol = 31
-		ReadXattrValues(r, l, "receiver", "f")
+		ReadXattrValues(r, l, "receiver", "f", 0)
 		for i := range l.Items {
 			if it := &l.Items[i]; cap(it.Value) > 4*len(values)+256<<10 {
 				t.Fatalf("%d bytes for %d", cap(it.Value), len(values))

@@ -325,7 +325,7 @@ func TestXattrValues(t *testing.T) {
 	got.Differ(have, true)
 	WriteXattrRequest(w, got)
 	w.Flush()
-	ReadXattrValues(r, got, "receiver", "f")
+	ReadXattrValues(r, got, "receiver", "f", 0)
 	if rest := r.Byte(); r.Err() != nil || rest != 0 {
 		t.Errorf("%v, then %d", r.Err(), rest)
 	}

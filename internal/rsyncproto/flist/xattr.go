@@ -247,13 +247,18 @@ func WriteXattrValue(w *wire.Writer, it *XattrItem, prior int32, value []byte) {
 	w.Write(value)
 }
 
-// ReadXattrValues reads the values that were asked for into the list.
+// ReadXattrValues reads the values that were asked for into the list, each with
+// its name below maxAlloc bytes (--max-alloc; 0 is no limit).
 // rsync 3.5.0 xattrs.c:recv_xattr_request.
-func ReadXattrValues(r *wire.Reader, l *XattrList, who, name string) {
+func ReadXattrValues(r *wire.Reader, l *XattrList, who, name string, maxAlloc int64) {
 	eachXattrNum(r, l, who, name, func(it *XattrItem) {
 		n := int(r.VarintMax(1<<31-1, "xattr datum_len"))
 		if n > maxXattrValue {
 			r.Fail(exitcode.New(exitcode.Protocol, "xattr datum_len exceeds per-value limit [%s]", who))
+			return
+		}
+		if maxAlloc > 0 && int64(n+len(it.Name)+1) >= maxAlloc {
+			r.Fail(exitcode.New(exitcode.Malloc, "[%s] exceeded --max-alloc=%d setting", who, maxAlloc))
 			return
 		}
 		// Grow with what arrives, not with what is claimed.
