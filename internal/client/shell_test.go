@@ -167,9 +167,8 @@ func TestRemoteShellThatIsNone(t *testing.T) {
 	_, err = RemoteShell(context.Background(), o, "h", []string{"a"}, true, Env{})
 	wantError(t, err, exitcode.IPC, "rsync: [sender] Failed to exec nosuchcommand-anywhere: No such file or directory (2)")
 	o, _ = parse(t, "-e", "", "a", "h:d")
-	if _, err = RemoteShell(context.Background(), o, "h", []string{"a"}, true, Env{}); exitcode.Of(err, 0) != exitcode.Syntax {
-		t.Errorf("empty command: %v", err)
-	}
+	_, err = RemoteShell(context.Background(), o, "no-such-host", []string{"a"}, true, Env{})
+	wantError(t, err, exitcode.IPC, "rsync: [sender] Failed to exec no-such-host: No such file or directory (2)")
 }
 
 // TestStubbornShell: a shell that neither reads nor ends is ended by Close, and

@@ -89,6 +89,8 @@ func newParser(argv []string, env Env, server bool) *parser {
 // a server's (--server) is read again as one, and with --daemon the daemon's
 // options are in Options.Daemon.
 //
+// An error behind --server comes with Options that say so, and nothing else.
+//
 // With an exec line in ~/.popt the Options have ActionExec and ExecArgv.
 func Parse(argv []string, env Env) (*Options, []string, error) {
 	if len(argv) == 0 {

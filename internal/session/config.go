@@ -118,7 +118,7 @@ func (s *side) config() (*transfer.Config, error) {
 		Preallocate: o.Preallocate, Fsync: o.Fsync, Fuzzy: o.Fuzzy, Partial: o.Partial, PartialDir: o.PartialDir,
 		DelayUpdates: o.DelayUpdates, TempDir: o.TempDir, Backup: o.Backup, BackupDir: o.BackupDir, Suffix: o.Suffix,
 		Mkpath: o.Mkpath, DeleteExcluded: o.DeleteExcluded, Force: o.Force, MaxDelete: o.MaxDelete,
-		IgnoreErrors: o.IgnoreErrors, DryRun: o.DryRun || o.Batch == options.BatchOnlyWrite, ListOnly: o.ListOnly, MaxAlloc: o.MaxAlloc,
+		IgnoreErrors: o.IgnoreErrors, DryRun: o.DryRun || o.Batch == options.BatchOnlyWrite, ListOnly: o.ListOnly, MaxAlloc: o.MaxAlloc, PID: e.PID,
 		RemoveSource: o.RemoveSourceFiles && !o.RemoveSentFiles, RemoveSent: o.RemoveSentFiles,
 		ReadBatch: o.Batch == options.BatchRead, OnlyBatch: o.Batch == options.BatchOnlyWrite,
 		OutItemize: o.OutItemize, LogBefore: o.LogBeforeTransfer && !p.Server, Human: o.HumanReadable,

@@ -232,6 +232,9 @@ func (s *side) receive() error {
 		return err
 	}
 	s.c.Begin = func() { s.begun.Store(true) }
+	if s.p.local && s.log.Debug(report.DebugRecv, 1) {
+		s.log.Printf(report.Info, "server_recv(2) starting pid=%d\n", s.p.Env.PID)
+	}
 	s.c.Learn = s.p.Learn
 	rcv, err := transfer.NewReceiving(s.c)
 	if err != nil {

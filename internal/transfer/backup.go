@@ -256,6 +256,7 @@ func (r *Receiving) linkOrRename(from, to place, st *fsroot.Stat, preferRename b
 	if !preferRename {
 		err := fsroot.Link(from.root, from.name, to.root, to.name, false)
 		if err == nil {
+			r.debugBackup("HLINK", from)
 			return backupCopied, nil
 		}
 		if !st.IsRegular() || errIs(err, unix.EEXIST, unix.EISDIR) {
@@ -269,6 +270,7 @@ func (r *Receiving) linkOrRename(from, to place, st *fsroot.Stat, preferRename b
 		// Renaming one link of an inode onto another does nothing.
 		from.root.Unlink(from.name)
 	}
+	r.debugBackup("RENAME", from)
 	return backupRenamed, nil
 }
 

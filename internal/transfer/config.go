@@ -197,7 +197,9 @@ type Config struct {
 	OnlyBatch    bool // --only-write-batch: the data goes to Batch alone
 	// MaxAlloc bounds what a peer can make us keep in one table, in bytes.
 	MaxAlloc int64
-	Batch    io.Writer
+	// PID is this process's, as --debug shows it.
+	PID   int
+	Batch io.Writer
 
 	// Begin is told when generator and receiver start: nil for nobody.
 	Begin func()

@@ -51,3 +51,37 @@ func (r *Receiving) debugIDs(p *flist.Policy) {
 		return to, skip
 	}
 }
+
+// debugSend gives a line of --debug=SEND.
+func (s *Sender) debugSend(format string, args ...any) {
+	if s.log.Debug(report.DebugSend, 1) {
+		s.log.Printf(report.Info, format+"\n", args...)
+	}
+}
+
+// shown names an entry as rsync's sender does: behind the directory it works in.
+func (s *Sender) shown(src *source, name string) string {
+	dir, _ := flist.CleanName(src.dir)
+	return join(dir, name)
+}
+
+// debugGenr gives a line of --debug=GENR.
+func (g *generator) debugGenr(format string, args ...any) {
+	if g.log.Debug(report.DebugGenr, 1) {
+		g.log.Printf(report.Info, format+"\n", args...)
+	}
+}
+
+// debugRecv gives a line of --debug=RECV.
+func (r *Receiving) debugRecv(l *report.Log, format string, args ...any) {
+	if l.Debug(report.DebugRecv, 1) {
+		l.Printf(report.Info, format+"\n", args...)
+	}
+}
+
+// debugBackup tells how a backup was made. rsync 3.5.0 backup.c:link_or_rename.
+func (r *Receiving) debugBackup(how string, from place) {
+	if r.log.Debug(report.DebugBackup, 1) {
+		r.log.Printf(report.Info, "make_backup: %s %s successful.\n", how, from.shown)
+	}
+}

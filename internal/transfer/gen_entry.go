@@ -21,6 +21,9 @@ func (g *generator) entry(f *flist.File, ndx int32, name string) error {
 
 func (g *generator) work(t *target) error {
 	c, f, ndx, name := g.c, t.f, t.ndx, t.name
+	if g.log.Debug(report.DebugGenr, 1) {
+		g.debugGenr("recv_generator(%s,%d)", name, ndx)
+	}
 	// With incremental recursion a directory comes by twice: inDir when its
 	// parent is worked on, and again before its own contents.
 	isDir := f.IsDir()

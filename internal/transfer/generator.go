@@ -142,6 +142,7 @@ func newGenerator(r *Receiving) *generator {
 func (g *generator) run() error {
 	c := g.c
 	g.take()
+	g.debugGenr("generator starting pid=%d", c.PID)
 	if c.Delete == DeleteBefore && g.solo == "" {
 		if err := g.deletePass(); err != nil {
 			return err
@@ -191,6 +192,7 @@ func (g *generator) run() error {
 	if err := g.ending(); err != nil {
 		return err
 	}
+	g.debugGenr("generate_files finished")
 	return c.W.Err()
 }
 
@@ -221,10 +223,12 @@ func (g *generator) ending() error {
 		}
 	}
 	g.phase++
+	g.debugGenr("generate_files phase=%d", g.phase)
 	if err := waitDones(1, true); err != nil {
 		return err
 	}
 	g.phase++
+	g.debugGenr("generate_files phase=%d", g.phase)
 	done()
 	if proto >= 29 && earlyDelay {
 		done()
@@ -240,6 +244,7 @@ func (g *generator) ending() error {
 	}
 	if proto >= 29 {
 		g.phase++
+		g.debugGenr("generate_files phase=%d", g.phase)
 		if !earlyDelay {
 			done()
 			if proto >= 31 && earlyDelete {

@@ -121,6 +121,9 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 		w.discard()
 		return noBackup
 	}
+	if w.inPlace {
+		r.debugRecv(l, "finishing %s", to.shown)
+	}
 	r.setOnFile(l, w.file, to.shown, f, mode, call.attrs)
 	if r.c.Fsync {
 		if err := w.file.Sync(); err != nil {
@@ -136,6 +139,9 @@ func (r *Receiving) installAt(l *report.Log, w *writing, f *flist.File, to place
 	}
 	if w.inPlace {
 		return isInstalled
+	}
+	if l.Debug(report.DebugRecv, 1) {
+		r.debugRecv(l, "renaming %s to %s", w.at.shown, to.shown)
 	}
 	err := r.rename(w.at, to)
 	if err == nil {

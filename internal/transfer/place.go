@@ -68,6 +68,7 @@ func (r *Receiving) Destination(arg string) error {
 	if c.ListOnly {
 		return nil
 	}
+	r.debugRecv(r.log, "get_local_name count=%d %s", r.total, arg)
 	if arg == "" {
 		arg = "."
 	}

@@ -58,6 +58,7 @@ func (v *receiver) run() error {
 	if c.Setup.Protocol >= 29 {
 		maxPhase = 2
 	}
+	v.debugRecv(v.log, "recv_files(%d) starting", len(v.lists[0].Files))
 	for {
 		rq, err := v.read()
 		if err != nil {
@@ -87,6 +88,7 @@ func (v *receiver) run() error {
 			if v.phase++; v.phase > maxPhase {
 				break
 			}
+			v.debugRecv(v.log, "recv_files phase=%d", v.phase)
 			if v.phase == 2 && c.DelayUpdates {
 				v.finishDelayed()
 			}
@@ -100,6 +102,7 @@ func (v *receiver) run() error {
 	if c.Setup.Protocol < 29 && c.DelayUpdates {
 		v.finishDelayed()
 	}
+	v.debugRecv(v.log, "recv_files finished")
 	if !c.Server {
 		v.readStats()
 	}
@@ -212,6 +215,9 @@ func (v *receiver) file(rq request) error {
 		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, v.log.Who())
 	}
 	name := v.name(f)
+	if v.log.Debug(report.DebugRecv, 1) {
+		v.debugRecv(v.log, "recv_files(%s)", name)
+	}
 	if c.DaemonFilters != nil && name != "." && v.daemonExcluded(name, f.IsDir()) {
 		return exitcode.New(exitcode.Protocol, "ERROR: rejecting file transfer request for daemon excluded file: %s", name)
 	}

@@ -308,6 +308,7 @@ func (v *receiver) finishDelayed() {
 		if c.Backup && v.makeBackup(v.log, d.name, false) == backupFailed {
 			continue
 		}
+		v.debugRecv(v.log, "renaming %s to %s", d.from.shown, d.name)
 		if err := v.rename(d.from, v.at(d.name)); err != nil {
 			v.log.Syserr(report.ErrorXfer, err, "rename failed for %s (from %s)", v.full(d.name), d.from.shown)
 			continue

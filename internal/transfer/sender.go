@@ -111,6 +111,7 @@ func (s *Sender) Run() error {
 		maxPhase = 2
 	}
 	before := s.io.Get()
+	s.debugSend("send_files starting")
 	for {
 		if s.c.Setup.IncRecurse {
 			if err := s.sendMore(lookahead); err != nil {
@@ -149,6 +150,7 @@ func (s *Sender) Run() error {
 			if s.phase++; s.phase > maxPhase {
 				break
 			}
+			s.debugSend("send_files phase=%d", s.phase)
 			s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
 			continue
 		}
@@ -164,6 +166,7 @@ func (s *Sender) Run() error {
 	if e := s.io.Get(); e != before && s.c.Setup.Protocol >= 30 {
 		s.c.W.MsgInt(wire.MsgIOError, e)
 	}
+	s.debugSend("send files finished")
 	s.matchReport()
 	s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
 	return s.c.W.Flush()
@@ -190,6 +193,9 @@ func (s *Sender) answer(rq request) error {
 		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, s.log.Who())
 	}
 	src := s.sources[f.Src]
+	if s.log.Debug(report.DebugSend, 1) {
+		s.debugSend("send_files(%d, %s)", rq.ndx, s.shown(src, f.Name()))
+	}
 	if s.wantsXattrs(rq.flags) {
 		l := f.Xattrs()
 		for _, it := range flist.ReadXattrRequest(s.c.R, l, s.log.Who(), f.Name()) {
@@ -265,6 +271,9 @@ func (s *Sender) answer(rq request) error {
 	if err := s.window.Err(); err != nil {
 		s.io.Set(ioGeneral)
 		s.log.Syserr(report.ErrorXfer, readError(err), "read errors mapping %s", s.full(src, f.Name()))
+	}
+	if s.log.Debug(report.DebugSend, 1) {
+		s.debugSend("sender finished %s", s.shown(src, f.Name()))
 	}
 	f.Flags |= flist.Sent
 	s.c.W.EndItem()

@@ -1,0 +1,66 @@
+package interop
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// aboutProcesses are parts of debugging lines that no two runs share.
+var aboutProcesses = regexp.MustCompile(`pid=\d+|\.[A-Za-z0-9]{6} to `)
+
+// TestDebugLines compares the lines of --debug categories that people grep for.
+// What two of rsync's processes print is mixed by chance, so the order is not.
+func TestDebugLines(t *testing.T) {
+	needPeer(t)
+	for _, category := range []string{"BACKUP", "SEND", "RECV", "GENR"} {
+		for _, args := range []string{
+			"-aH --no-W --delete --backup from/ to/",
+			"-a --inplace from to/",
+			"-a --delete-delay --delay-updates from/ to/",
+			"-a -n --protocol=28 from/a to/",
+			"-a -e SHELL --rsync-path=RSYNC from/a from/c host:to/",
+			"-aR -e SHELL --rsync-path=RSYNC host:from/sub to/",
+		} {
+			t.Run(category+" "+args, func(t *testing.T) {
+				t.Parallel()
+				run := func(p string) []string {
+					dir, err := os.MkdirTemp(lab, "debug")
+					check(t, err)
+					t.Cleanup(func() { removeTree(dir) })
+					for _, d := range []string{"from", "from/sub", "to"} {
+						check(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+					}
+					for _, f := range []string{"from/a", "from/c", "from/sub/b", "to/a", "to/gone"} {
+						check(t, os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644))
+					}
+					check(t, os.Link(filepath.Join(dir, "from/a"), filepath.Join(dir, "from/also")))
+					check(t, os.Symlink("a", filepath.Join(dir, "from/link")))
+					check(t, os.Chtimes(filepath.Join(dir, "to/a"), time.Time{}, time.Unix(1e9, 0)))
+					shell := filepath.Join(dir, "shell")
+					check(t, os.WriteFile(shell, []byte("#!/bin/sh\ncd "+dir+"\nshift\neval \"exec $*\"\n"), 0o755))
+					words := strings.NewReplacer("SHELL", shell, "RSYNC", p).Replace(args)
+					r := execute(t, dir, append([]string{p, "--debug=" + category}, strings.Fields(words)...), nil, nil)
+					var out []string
+					for _, l := range slices.Concat(r.stdout, r.stderr) {
+						// Our session does not know the remote shell's number.
+						if !strings.HasPrefix(l, "client_run2 waiting on ") {
+							out = append(out, aboutProcesses.ReplaceAllString(l, "N"))
+						}
+					}
+					slices.Sort(out)
+					return out
+				}
+				if diff := cmp.Diff(run(peer), run(prsync)); diff != "" {
+					t.Errorf("(-: rsync, +: prsync)\n%s", diff)
+				}
+			})
+		}
+	}
+}
