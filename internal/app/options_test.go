@@ -15,7 +15,6 @@ import (
 
 // notRead are the fields that need no reader outside package options.
 var notRead = map[string]string{
-	"Server":         "Params.Server says the same",
 	"BlockingIO":     "the ends that a remote shell gets always block",
 	"Verbose":        "Info and Debug follow from it",
 	"Stats":          "Info follows from it",
