@@ -27,29 +27,39 @@ const (
 var direntBufs = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
 
 // ReadDir lists a directory in the order of the file system, without "." and
-// "..". Under FollowDirLinks a symlink to a directory may be named.
+// "..". Under FollowDirLinks a symlink to a directory may be named. With an
+// error it returns what was read so far: rsync sends it, and flags an I/O error.
 func (r *Root) ReadDir(name string) ([]Dirent, error) {
+	var list []Dirent
+	err := r.EachEntry(name, func(name []byte, typ uint32, ino uint64) bool {
+		list = append(list, Dirent{Name: string(name), Type: typ, Ino: ino})
+		return true
+	})
+	return list, err
+}
+
+// EachEntry is ReadDir that hands over one entry after the other, until each
+// returns false. A name is valid during the call only; the other values are
+// those of a Dirent.
+func (r *Root) EachEntry(name string, each func(name []byte, typ uint32, ino uint64) bool) error {
 	fd, err := r.openForList(name)
 	if err != nil {
-		return nil, pathError("opendir", name, err)
+		return pathError("opendir", name, err)
 	}
 	defer unix.Close(fd)
 	buf := direntBufs.Get().(*[]byte)
 	defer direntBufs.Put(buf)
-	var list []Dirent
 	for {
 		n, err := unix.Getdents(fd, *buf)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil {
-			// What was read so far is returned: rsync sends it, and flags an I/O error.
-			return list, pathError("readdir", name, err)
+			return pathError("readdir", name, err)
 		}
-		if n <= 0 {
-			return list, nil
+		if n <= 0 || !eachDirent((*buf)[:n], each) {
+			return nil
 		}
-		list = appendDirents(list, (*buf)[:n])
 	}
 }
 
@@ -71,8 +81,7 @@ func (r *Root) openForList(name string) (int, error) {
 	return fd, err
 }
 
-func appendDirents(list []Dirent, buf []byte) []Dirent {
-	all := string(buf) // one allocation for all names
+func eachDirent(buf []byte, each func(name []byte, typ uint32, ino uint64) bool) bool {
 	for len(buf) >= direntName {
 		size := int(binary.NativeEndian.Uint16(buf[direntLen:]))
 		if size < direntName || size > len(buf) {
@@ -84,11 +93,13 @@ func appendDirents(list []Dirent, buf []byte) []Dirent {
 		}
 		ino := binary.NativeEndian.Uint64(buf)
 		typ := uint32(buf[direntType]) << 12 // DT_x is S_IFx >> 12
-		at := len(all) - len(buf) + direntName
 		buf = buf[size:]
-		if s := all[at : at+len(name)]; s != "." && s != ".." {
-			list = append(list, Dirent{Name: s, Type: typ, Ino: ino})
+		if s := string(name); s == "." || s == ".." {
+			continue
+		}
+		if !each(name, typ, ino) {
+			return false
 		}
 	}
-	return list
+	return true
 }

@@ -149,29 +149,22 @@ func (s *Sender) xattrRules(src *source) *meta.XattrRules {
 func (s *Sender) scan(l *curList, si int32, dir string, flags flist.Flags) {
 	src := s.sources[si]
 	s.enter(si, dir)
-	ents, err := src.root.ReadDir(src.rel(dir))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			s.statError(src, dir, true, err)
-			return
-		}
-		s.io.Set(ioGeneral)
-		s.log.Syserr(report.ErrorXfer, err, "opendir %s failed", s.full(src, dir))
-		if len(ents) == 0 {
-			return
-		}
-	}
-	for i := range ents {
-		name := ents[i].Name
+	err := src.root.EachEntry(src.rel(dir), func(name []byte, _ uint32, _ uint64) bool {
 		if full := s.paths.Join(dir, name); len(full) >= flist.MaxPath {
 			s.io.Set(ioGeneral)
 			s.log.Printf(report.ErrorXfer, "filename overflows max-path len by %d: %s/%s\n", len(full)-flist.MaxPath+1, dir, name)
 		} else {
 			s.sendName(l, si, full, nil, flags, allFilters)
 		}
-		if s.fatal != nil {
-			return
-		}
+		return s.fatal == nil
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		s.statError(src, dir, true, err)
+	default:
+		s.io.Set(ioGeneral)
+		s.log.Syserr(report.ErrorXfer, err, "opendir %s failed", s.full(src, dir))
 	}
 }
 

@@ -11,7 +11,7 @@ const namesLen = 8 << 10
 type Paths struct{ b strings.Builder }
 
 // Join returns dir/base; "" and "." are the root of the transfer.
-func (p *Paths) Join(dir, base string) string {
+func (p *Paths) Join(dir string, base []byte) string {
 	at := p.room(len(dir) + len("/") + len(base))
 	switch dir {
 	case "", ".":
@@ -21,7 +21,7 @@ func (p *Paths) Join(dir, base string) string {
 		p.b.WriteString(dir)
 		p.b.WriteByte('/')
 	}
-	p.b.WriteString(base)
+	p.b.Write(base)
 	return p.b.String()[at:]
 }
 
