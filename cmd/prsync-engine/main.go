@@ -33,5 +33,5 @@ func run() error {
 		defer f.Close()
 		log = slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return engine.RunChild(context.Background(), os.NewFile(3, "socket"), log)
+	return engine.RunLogged(context.Background(), os.NewFile(3, "socket"), log)
 }

@@ -27,7 +27,7 @@ const engineArg = "be-the-engine"
 
 func TestMain(m *testing.M) {
 	if os.Args[len(os.Args)-1] == engineArg {
-		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket"), nil); err != nil {
+		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -29,7 +29,7 @@ const roleVariable = "PRSYNC_TEST_ENGINE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "child":
-		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket"), nil); err != nil {
+		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	case hostcmd.Program:
 		os.Exit(hostcmd.Main(os.Args, os.Environ(), "test", hostcmd.Streams{Out: os.Stdout, Err: os.Stderr}))
 	case "prsync-engine":
-		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket"), nil); err != nil {
+		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket")); err != nil {
 			os.Exit(1)
 		}
 		return

@@ -6,14 +6,20 @@
 //	tracker   announces packs to a central host
 //	pack      one virtual blob: pieces, and the files that hold parts of it
 //	store     what the BitTorrent library sees of a pack
-//	schedule  which piece comes from where
+//	schedule  the pack's loop; which pieces are asked of the origin
+//	source    connections to other prsync engines, to take from
+//	taking    which piece is taken from which of them
+//	wire      the peer protocol, as far as sources need it
+//	library   what the library fetches, from all other peers
+//	trace     what the pack does, for swarm-lab --trace
 //	origin    ranges of a pack over HTTP
 //	bans      who sent bad data
 //
 // A pack's loop, woken by news and ten times a second:
 //
 //	for each wanted piece that is missing:
-//	    some connected peer has it      → leave it to the BitTorrent library
+//	    a prsync peer has it            → take it from there, rarest first
+//	    some other peer has it          → leave it to the BitTorrent library
 //	    content.Owner says it is mine   → ask the origin for it (own)
 //	if no piece of mine is left, ask the origin for another's (spare)
 //	if nobody can be found who has it, insist (must)

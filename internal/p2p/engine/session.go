@@ -20,9 +20,14 @@ import (
 const openTimeout = 5 * time.Second
 
 // RunChild is the engine process of one client: it serves the socket it
-// inherited, with the settings that the client sends, until that is closed. log
-// takes what it has to say; nil sends it to the client, if that wants it.
-func RunChild(ctx context.Context, socket *os.File, log *slog.Logger) error {
+// inherited, with the settings that the client sends, until that is closed.
+func RunChild(ctx context.Context, socket *os.File) error {
+	return RunLogged(ctx, socket, nil)
+}
+
+// RunLogged does so, and log takes what the engine has to say. Without one the
+// client does, if it wants to.
+func RunLogged(ctx context.Context, socket *os.File, log *slog.Logger) error {
 	conn, err := ipc.FileConn(socket)
 	if err != nil {
 		return err

@@ -254,6 +254,7 @@ func (p *pack) take(s *source, b block, data []byte) {
 	t := p.sources.tasks[b.piece]
 	if t == nil || b.begin%chunkSize != 0 || k >= len(t.got) || t.got[k] || len(data) != p.blockSize(b.piece, k) {
 		p.trace.twice += int64(len(data))
+		p.e.totals.wasted.Add(int64(len(data)))
 		p.fill(s)
 		p.mu.Unlock()
 		return
