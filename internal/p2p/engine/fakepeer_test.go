@@ -24,7 +24,7 @@ type fakePeer struct {
 	l  net.Listener
 	wg sync.WaitGroup
 
-	unchoke time.Duration                  // how long it chokes
+	unchoke time.Duration                  // how long it chokes; negative: for good
 	answer  func(piece int) pp.MessageType // Piece, Reject or, for nothing, KeepAlive
 
 	mu    sync.Mutex
@@ -35,8 +35,9 @@ type fakePeer struct {
 // silence is an answer of a fakePeer: none.
 const silence = pp.MessageType(255)
 
-// newFakePeer listens, and announces itself to the hub. The id begins as given.
-func newFakePeer(t *testing.T, h *swarmtest.Hub, b *swarmtest.Blob, id string) *fakePeer {
+// newFakePeer listens, and announces itself to the hub, with so much left to
+// fetch. The id begins as given.
+func newFakePeer(t *testing.T, h *swarmtest.Hub, b *swarmtest.Blob, id string, left int64) *fakePeer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,7 +55,7 @@ func newFakePeer(t *testing.T, h *swarmtest.Hub, b *swarmtest.Blob, id string) *
 		f.wg.Wait()
 	})
 	req := content.AnnounceRequest{PeerID: f.id, Port: l.Addr().(*net.TCPAddr).Port,
-		Packs: []content.AnnouncePack{{InfoHash: string(b.Pack.InfoHash[:]), Event: content.EventStarted}}}
+		Packs: []content.AnnouncePack{{InfoHash: string(b.Pack.InfoHash[:]), Left: left, Event: content.EventStarted}}}
 	resp, err := http.Post(h.Offer().URL+"/announce", "application/x-bencode", strings.NewReader(string(req.Encode())))
 	if err != nil {
 		t.Fatal(err)
@@ -96,10 +97,12 @@ func (f *fakePeer) serve(c net.Conn) {
 	if _, err := c.Write(hello); err != nil {
 		return
 	}
-	f.wg.Go(func() {
-		time.Sleep(f.unchoke)
-		c.Write(appendMessage(nil, pp.Unchoke))
-	})
+	if f.unchoke >= 0 {
+		f.wg.Go(func() {
+			time.Sleep(f.unchoke)
+			c.Write(appendMessage(nil, pp.Unchoke))
+		})
+	}
 	buf := make([]byte, 1<<16)
 	for {
 		var typ pp.MessageType

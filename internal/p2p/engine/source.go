@@ -125,6 +125,11 @@ func (p *pack) connectSources(now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for id, t := range p.sources.tries {
+		if _, known := addrs[id]; !known && !t.busy {
+			delete(p.sources.tries, id)
+		}
+	}
 	for id, addr := range addrs {
 		if len(p.sources.by) >= maxSources {
 			return

@@ -17,7 +17,7 @@ func TestSource(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(40, 3*mb, 10_000)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
-	f := newFakePeer(t, h, b, "-PR0001-")
+	f := newFakePeer(t, h, b, "-PR0001-", 0)
 	f.start()
 	h.OriginDead.Store(true)
 	p := newPeer(t, Config{})
@@ -38,7 +38,7 @@ func TestSourceThatDoesNotGive(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(41, 3*mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
-	f := newFakePeer(t, h, b, "-PR0001-")
+	f := newFakePeer(t, h, b, "-PR0001-", 0)
 	f.answer = func(piece int) pp.MessageType {
 		return []pp.MessageType{pp.Piece, pp.Reject, silence}[piece%3]
 	}
@@ -158,7 +158,7 @@ func TestSlowToUnchoke(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(44, 2*mb)
 	h := swarmtest.NewHub(t, origin.Config{}, b)
-	f := newFakePeer(t, h, b, "-XX0001-")
+	f := newFakePeer(t, h, b, "-XX0001-", 0)
 	f.unchoke = 4 * time.Second
 	f.start()
 	h.OriginDead.Store(true)
@@ -213,4 +213,18 @@ func TestPackIsLeft(t *testing.T) {
 		p.d = t.TempDir()
 	}
 	p.check(b)
+}
+
+// A prsync peer that downloads and does not come to take anything here cannot
+// reach us: the library connects to it, so that it can.
+func TestPeerThatCannotReachUs(t *testing.T) {
+	t.Parallel()
+	b := swarmtest.NewBlob(48, 2*mb)
+	h := swarmtest.NewHub(t, origin.Config{Uplink: 64 << 10}, b)
+	f := newFakePeer(t, h, b, "-PR0001-", 1)
+	f.unchoke = -1
+	f.start()
+	p := newPeer(t, Config{})
+	p.fetchAll(h.Offer(), b)
+	waitFor(t, "a connection to take, and one for the other to take", func() bool { return f.connections() >= 2 })
 }
