@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"os"
-	"sort"
+	"slices"
 	"sync"
 
 	"github.com/prsync/prsync/internal/content"
@@ -23,22 +23,32 @@ type holdings struct {
 
 	mu     sync.Mutex
 	placed map[content.ID]*holding
-	bySize map[int64][]*holding
+	likely map[content.ID]*holding // that the sender said has the content
+	alike  map[likeness][]*holding
 	known  map[inode]bool
-	open   int // holdings that keep a descriptor
+	kept   []*holding // that keep a descriptor
 
 	walk sync.Once
 }
 
 type inode struct{ dev, ino uint64 }
 
+// likeness is what a file has in common with one that is wanted: its size, and
+// its name or its time of modification or neither.
+type likeness struct {
+	size, mtime int64
+	base        string
+}
+
+// maxAlike bounds the files of one likeness that are remembered: trees of many
+// files of one size must not cost the square of their number.
+const maxAlike = 64
+
 // holding is one file.
 type holding struct {
-	at place
-	st fsroot.Stat
-	// likely is what it should hold, zero where nobody said.
-	likely content.ID
-	file   *os.File // kept open because its name is gone, or about to go
+	at   place
+	st   fsroot.Stat
+	file *os.File // kept open because its name is gone, or about to go
 
 	mu     sync.Mutex
 	id     content.ID
@@ -56,7 +66,7 @@ const (
 )
 
 func newHoldings(r *Receiving, min int64) *holdings {
-	return &holdings{r: r, min: min, placed: map[content.ID]*holding{}, bySize: map[int64][]*holding{}, known: map[inode]bool{}}
+	return &holdings{r: r, min: min, placed: map[content.ID]*holding{}, likely: map[content.ID]*holding{}, alike: map[likeness][]*holding{}, known: map[inode]bool{}}
 }
 
 // keep holds a file of the destination open that is about to be deleted or
@@ -66,7 +76,7 @@ func (h *holdings) keep(at place, st *fsroot.Stat) {
 		return
 	}
 	h.mu.Lock()
-	full := h.open >= maxKept
+	full := len(h.kept) >= maxKept
 	h.mu.Unlock()
 	if full {
 		return
@@ -82,30 +92,38 @@ func (h *holdings) keep(at place, st *fsroot.Stat) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open++
-	h.known[inode{now.Dev, now.Ino}] = true
-	h.bySize[now.Size] = append(h.bySize[now.Size], &holding{at: at, st: now, file: file})
+	c := &holding{at: at, st: now, file: file}
+	h.kept = append(h.kept, c)
+	h.remember(c)
+}
+
+// remember notes a file unless it is known. h.mu is held.
+func (h *holdings) remember(c *holding) {
+	i := inode{c.st.Dev, c.st.Ino}
+	if h.known[i] && c.file == nil {
+		return
+	}
+	h.known[i] = true
+	for _, k := range [...]likeness{
+		{size: c.st.Size, base: baseOf(c.at.name)}, {size: c.st.Size, mtime: c.st.Mtime.Sec}, {size: c.st.Size},
+	} {
+		if len(h.alike[k]) < maxAlike || c.file != nil {
+			h.alike[k] = append(h.alike[k], c)
+		}
+	}
 }
 
 // free closes what is kept, so that its space is free.
 func (h *holdings) free() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for size, list := range h.bySize {
-		rest := list[:0]
-		for _, c := range list {
-			c.mu.Lock()
-			if c.file != nil {
-				c.file.Close()
-				c.file = nil
-				h.open--
-			} else {
-				rest = append(rest, c)
-			}
-			c.mu.Unlock()
-		}
-		h.bySize[size] = rest
+	for _, c := range h.kept {
+		c.mu.Lock()
+		c.file.Close()
+		c.file = nil
+		c.mu.Unlock()
 	}
+	h.kept = nil
 }
 
 func (h *holdings) close() { h.free() }
@@ -122,9 +140,10 @@ func (h *holdings) add(at place, st fsroot.Stat, id content.ID) {
 	if !st.IsRegular() || st.Size < h.min || st.Size == 0 {
 		return
 	}
+	c := &holding{at: at, st: st}
 	h.mu.Lock()
-	h.known[inode{st.Dev, st.Ino}] = true
-	h.bySize[st.Size] = append(h.bySize[st.Size], &holding{at: at, st: st, likely: id})
+	h.likely[id] = c
+	h.remember(c)
 	h.mu.Unlock()
 }
 
@@ -138,13 +157,20 @@ func (h *holdings) find(j *swarmJob) []*holding {
 	}
 	h.mu.Unlock()
 	h.walk.Do(h.look)
-	h.mu.Lock()
-	list := append([]*holding(nil), h.bySize[j.t.f.Size]...)
-	h.mu.Unlock()
 	f := j.t.f
+	h.mu.Lock()
+	likely := h.likely[j.id]
+	var list []*holding
+	if likely != nil {
+		list = append(list, likely)
+	}
+	for _, k := range [...]likeness{{size: f.Size, mtime: f.Mtime}, {size: f.Size, base: f.Base}, {size: f.Size}} {
+		list = append(list, h.alike[k]...)
+	}
+	h.mu.Unlock()
 	rank := func(c *holding) int {
 		n := 0
-		if c.likely == j.id {
+		if c == likely {
 			n -= 4
 		}
 		if c.st.Mtime.Sec == f.Mtime {
@@ -155,8 +181,13 @@ func (h *holdings) find(j *swarmJob) []*holding {
 		}
 		return n
 	}
-	sort.SliceStable(list, func(a, b int) bool { return rank(list[a]) < rank(list[b]) })
-	return list
+	slices.SortStableFunc(list, func(a, b *holding) int { return rank(a) - rank(b) })
+	seen := map[*holding]bool{}
+	return slices.DeleteFunc(list, func(c *holding) bool {
+		twice := seen[c]
+		seen[c] = true
+		return twice
+	})
 }
 
 // look lists the regular files of the destination by size: below the
@@ -206,10 +237,7 @@ func (h *holdings) look() {
 				dirs, deep[name] = append(dirs, name), true
 			case st.IsRegular() && st.Size >= h.min && st.Size > 0:
 				h.mu.Lock()
-				if i := (inode{st.Dev, st.Ino}); !h.known[i] {
-					h.known[i] = true
-					h.bySize[st.Size] = append(h.bySize[st.Size], &holding{at: r.at(name), st: st})
-				}
+				h.remember(&holding{at: r.at(name), st: st})
 				h.mu.Unlock()
 			}
 		}
