@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
@@ -113,7 +114,8 @@ type swarmer struct {
 	slots  chan struct{}
 
 	begun  sync.Once
-	openMu sync.Mutex // held while the swarm is opened
+	alone  atomic.Bool // Direct has said yes, and answers at once from now on
+	openMu sync.Mutex  // held while the swarm is opened
 
 	mu       sync.Mutex
 	line     *line // in use, nil before the first
@@ -153,6 +155,30 @@ func (s *swarmer) submit(j *swarmJob) {
 	s.todo = append(s.todo, j)
 	s.mu.Unlock()
 	s.wake.Signal()
+}
+
+// leave takes a file that may go straight to the sender without a worker's
+// looking at it: nothing here can hold its content.
+func (s *swarmer) leave(j *swarmJob) bool {
+	if !s.alone.Load() || s.held.may(j.id, j.t.f.Size) {
+		return false
+	}
+	if s.cfg.Held != nil {
+		if f := s.cfg.Held(j.id); f != nil {
+			f.Close()
+			return false
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, busy := s.leaders[j.id]; busy || !s.cfg.Direct(j.t.f.Size) {
+		return false
+	}
+	s.leaders[j.id] = nil
+	j.direct = true
+	s.totals.Want(j.t.f.Size)
+	s.totals.Leave(j.t.f.Size)
+	return true
 }
 
 // work is the life of a worker.
@@ -218,6 +244,7 @@ func (s *swarmer) prepare(j *swarmJob) bool {
 		return true
 	}
 	if s.cfg.Direct != nil && !s.cfg.Require && s.cfg.Direct(j.t.f.Size) {
+		s.alone.Store(true)
 		j.plain, j.direct = "nobody else is in the swarm, and the link is fast", true
 		s.why(2, j, "%s: asking the sender", j.plain)
 		return true

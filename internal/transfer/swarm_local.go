@@ -28,7 +28,9 @@ type holdings struct {
 	known  map[inode]bool
 	kept   []*holding // that keep a descriptor
 
-	walk sync.Once
+	walk   sync.Once
+	looked bool          // the walk has ended
+	before map[int64]int // files by size, without those that this transfer brought
 }
 
 type inode struct{ dev, ino uint64 }
@@ -66,7 +68,7 @@ const (
 )
 
 func newHoldings(r *Receiving, min int64) *holdings {
-	return &holdings{r: r, min: min, placed: map[content.ID]*holding{}, likely: map[content.ID]*holding{}, alike: map[likeness][]*holding{}, known: map[inode]bool{}}
+	return &holdings{r: r, min: min, placed: map[content.ID]*holding{}, likely: map[content.ID]*holding{}, alike: map[likeness][]*holding{}, known: map[inode]bool{}, before: map[int64]int{}}
 }
 
 // keep holds a file of the destination open that is about to be deleted or
@@ -94,6 +96,7 @@ func (h *holdings) keep(at place, st *fsroot.Stat) {
 	defer h.mu.Unlock()
 	c := &holding{at: at, st: now, file: file}
 	h.kept = append(h.kept, c)
+	h.before[now.Size]++
 	h.remember(c)
 }
 
@@ -147,6 +150,14 @@ func (h *holdings) add(at place, st fsroot.Stat, id content.ID) {
 	h.mu.Unlock()
 }
 
+// may reports whether some file may hold a content of that size. It is yes
+// until the destination was looked at.
+func (h *holdings) may(id content.ID, size int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.looked || h.placed[id] != nil || h.likely[id] != nil || h.before[size] > 0
+}
+
 // find returns files that may hold the content, the likeliest first. names are
 // the top of what is transferred.
 func (h *holdings) find(j *swarmJob) []*holding {
@@ -156,7 +167,12 @@ func (h *holdings) find(j *swarmJob) []*holding {
 		return []*holding{p}
 	}
 	h.mu.Unlock()
-	h.walk.Do(h.look)
+	h.walk.Do(func() {
+		h.look()
+		h.mu.Lock()
+		h.looked = true
+		h.mu.Unlock()
+	})
 	f := j.t.f
 	h.mu.Lock()
 	likely := h.likely[j.id]
@@ -237,6 +253,7 @@ func (h *holdings) look() {
 				dirs, deep[name] = append(dirs, name), true
 			case st.IsRegular() && st.Size >= h.min && st.Size > 0:
 				h.mu.Lock()
+				h.before[st.Size]++
 				h.remember(&holding{at: r.at(name), st: st})
 				h.mu.Unlock()
 			}

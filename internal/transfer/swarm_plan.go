@@ -235,6 +235,10 @@ func (g *generator) viaSwarm(t *target, b basis, how int, real *look, have *basi
 	}
 	t.kept = true
 	j := &swarmJob{t: t, basis: b, how: how, real: real, have: have, id: id, flags: report.ItemTransfer}
+	if g.told(f) && !s.cfg.Require && s.leave(j) {
+		s.direct[t.ndx] = j
+		return false
+	}
 	if have != nil {
 		g.useFuzzy(f)
 	}
@@ -309,9 +313,8 @@ func (g *generator) settleSwarm() error {
 			s.released(j)
 			continue
 		}
-		// Files of the same content wait until this one is in place: with
-		// incremental recursion alone every request is told the end of.
-		waits := j.direct && g.c.Setup.IncRecurse
+		// Files of the same content wait until this one is in place.
+		waits := j.direct && g.told(j.t.f)
 		if waits {
 			s.direct[j.t.ndx] = j
 		}
@@ -324,6 +327,13 @@ func (g *generator) settleSwarm() error {
 		}
 	}
 	return nil
+}
+
+// told reports whether the generator will hear how a file came out that it
+// asks for: with incremental recursion alone every request has an end, and of
+// hard links another one may be asked for.
+func (g *generator) told(f *flist.File) bool {
+	return g.c.Setup.IncRecurse && !(g.c.HardLinks && f.Flags&flist.Linked != 0)
 }
 
 // directDone takes note of how a file that the sender was asked for came out.
