@@ -80,6 +80,7 @@ func TestSwarmRandomTrees(t *testing.T) {
 		h.valid = func(size int) int { return size * part / 4 }
 		h.dieAfter = rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "dies after")
 		h.lives = rapid.IntRange(1, 2).Draw(rt, "lives")
+		h.direct = rapid.SampledFrom([]int{0, 1, 3, 1000}).Draw(rt, "straight to the sender")
 		h.lookup = rapid.Bool().Draw(rt, "looked up")
 		got := pull(t, h, src, dst, args...)
 		if a, b := exitcode.Of(want.err, 99), exitcode.Of(got.err, 99); a != b {

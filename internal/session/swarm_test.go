@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ type hub struct {
 	valid    func(size int) int // bytes written and valid before that
 	dieAfter int                // the swarm goes after so many fetches
 	slow     time.Duration      // before each result
+	direct   int                // so many files may go straight to the sender
 	lookup   bool               // contents are looked up, not offered
 	noSigs   bool
 	learning sync.Mutex
@@ -322,6 +324,11 @@ func pullAs(t *testing.T, h *hub, knows bool, src, dst string, args ...string) o
 				return nil, errNoOffer
 			}
 			cfg := &transfer.SwarmConfig{Open: h.open, Signature: h.signature}
+			if h.direct > 0 {
+				var left atomic.Int64
+				left.Store(int64(h.direct))
+				cfg.Direct = func(int64) bool { return left.Add(-1) >= 0 }
+			}
 			if h.lookup {
 				cfg.Lookup = h.lookUp
 			}
