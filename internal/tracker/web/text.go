@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 )
 
 // RenderStatus writes the status for a terminal of the given width in columns,
@@ -13,7 +14,11 @@ import (
 func RenderStatus(w io.Writer, s *Status, width int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s  up %s\n", or(s.Software, "prsync"), s.URL, Ago(s.Now.Sub(s.Started)))
-	fmt.Fprintf(&b, "%d of %d volunteers in contact, %s contents published\n", s.UpCount(), len(s.Volunteers), Count(s.Contents))
+	fmt.Fprintf(&b, "%d of %d volunteers in contact", s.UpCount(), len(s.Volunteers))
+	for _, t := range s.Troubles() {
+		fmt.Fprintf(&b, ", %d %s", t.Count, t.State)
+	}
+	fmt.Fprintf(&b, "; %s contents published\n", Count(s.Contents))
 	fmt.Fprintf(&b, "%s customers redirected (%s), %s files from this host\n", Count(s.Redirects), Bytes(s.RedirectedBytes), Count(s.Served))
 	fmt.Fprintf(&b, "%.0f %% swarm share of %s synchronized\n\n", 100*s.Swarm.Share(), Bytes(s.Swarm.Downloaded))
 	wide := width == 0 || width >= 100
@@ -41,15 +46,7 @@ func RenderStatus(w io.Writer, s *Status, width int) error {
 	}
 	tw.Flush()
 	if s.Search != nil {
-		fmt.Fprintf(&b, "\n%s: ", printable(s.Search.Query))
-		switch {
-		case !s.Search.Found:
-			b.WriteString("not published\n")
-		case len(s.Search.Holders) == 0:
-			b.WriteString("no volunteer holds it\n")
-		default:
-			fmt.Fprintf(&b, "held by %s\n", printable(strings.Join(s.Search.Holders, ", ")))
-		}
+		renderSearch(&b, s.Search, width)
 	}
 	for line := range strings.Lines(b.String()) {
 		line = strings.TrimRight(line, " \n")
@@ -61,6 +58,40 @@ func RenderStatus(w io.Writer, s *Status, width int) error {
 		}
 	}
 	return nil
+}
+
+// renderSearch writes who holds a file, names in lines of the width.
+func renderSearch(b *strings.Builder, s *Search, width int) {
+	fmt.Fprintf(b, "\n%s: ", printable(s.Query))
+	if !s.Found {
+		b.WriteString("not published\n")
+		return
+	}
+	fmt.Fprintf(b, "%s, %s", Bytes(s.Size), s.Mtime.UTC().Format("2006-01-02 15:04 MST"))
+	if s.Gone {
+		b.WriteString(", has left the tree")
+	}
+	fmt.Fprintf(b, "\nsha256 %s\n", s.ID)
+	switch {
+	case s.FromHost:
+		b.WriteString("always served by the central host\n")
+	case len(s.Holders) == 0:
+		b.WriteString("no volunteer holds it; the central host serves it\n")
+	default:
+		line := "held by"
+		for i, h := range s.Holders {
+			h = " " + printable(h)
+			if i < len(s.Holders)-1 {
+				h += ","
+			}
+			if width > 0 && utf8.RuneCountInString(line+h) > width {
+				b.WriteString(line + "\n")
+				line = "  "
+			}
+			line += h
+		}
+		b.WriteString(line + "\n")
+	}
 }
 
 func or(s, def string) string {

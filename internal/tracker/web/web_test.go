@@ -99,8 +99,14 @@ func TestText(t *testing.T) {
 		var b bytes.Buffer
 		s := sample(8)
 		s.Volunteers[0].Name = "\x1b[31mred"
+		for i := range 12 {
+			s.Search.Holders = append(s.Search.Holders, fmt.Sprintf("mirror%d.example", i))
+		}
 		if err := RenderStatus(&b, s, width); err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), "mirror11.example") {
+			t.Errorf("width %d: not all holders are named", width)
 		}
 		if strings.Contains(b.String(), "\x1b") {
 			t.Error("a name controls the terminal")
