@@ -199,3 +199,23 @@ func TestSplitPath(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSplitPath(f *testing.F) {
+	for _, s := range []string{"/mod/a", "/mod/%2e%2e/x", "//mod//a%20b", "/m/a%0d%0a", "/m/%zz", "/%6d/./x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		m, p, err := splitPath(in)
+		if err != nil {
+			return
+		}
+		for e := range strings.SplitSeq(m+"/"+p, "/") {
+			if e == "." || e == ".." || strings.ContainsFunc(e, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+				t.Errorf("splitPath(%q) = %q, %q", in, m, p)
+			}
+		}
+		if m == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || strings.Contains(p, "//") {
+			t.Errorf("splitPath(%q) = %q, %q", in, m, p)
+		}
+	})
+}
