@@ -32,7 +32,6 @@ type real struct {
 	workloads []int
 
 	nw    *netlab.Network
-	hub   *exec.Cmd
 	procs []*exec.Cmd
 	ids   []string // of the files
 }

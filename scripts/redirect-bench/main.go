@@ -37,9 +37,9 @@ type bench struct {
 	store, bin, parent, wrkCommand        string
 	seconds                               int
 
-	dir, url, rsync string
-	hub             *exec.Cmd
-	edges           string // base of the volunteers' URLs
+	dir, url string
+	hub      *exec.Cmd
+	edges    string // base of the volunteers' URLs
 }
 
 func main() {
