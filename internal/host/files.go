@@ -119,6 +119,7 @@ type meter struct {
 	active  atomic.Int64 // requests being served
 	sent    atomic.Int64 // bytes
 	limiter *rate.Limiter
+	turn    chan struct{} // held by the one who waits for the limiter
 }
 
 // newMeter limits to so many bytes per second, 0 is unlimited.
@@ -126,6 +127,7 @@ func newMeter(limit int64) *meter {
 	m := &meter{}
 	if limit > 0 {
 		m.limiter = rate.NewLimiter(rate.Limit(limit), int(max(sendChunk, min(limit, 1<<30))))
+		m.turn = make(chan struct{}, 1)
 	}
 	return m
 }
@@ -211,9 +213,19 @@ func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	return total + int64(n), err
 }
 
+// wait waits until n bytes may be sent. One customer at a time asks the
+// limiter, in the order in which they came: what the others would reserve
+// there stays reserved when they give up, and holds up those who come later
+// for as long as sending it would have taken.
 func (m *meter) wait(ctx context.Context, n int) error {
 	if m.limiter == nil {
 		return nil
 	}
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-m.turn }()
 	return m.limiter.WaitN(ctx, n)
 }

@@ -2,12 +2,15 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -182,6 +185,30 @@ func TestMeter(t *testing.T) {
 	m.serve(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/file", nil), "file.deb", time.Now(), f)
 	if d := time.Since(began); d < 300*time.Millisecond || m.sent.Load() != 3<<20 || m.active.Load() != 0 {
 		t.Errorf("3 MiB at 2 MiB/s, 2 MiB of it at once: %v, sent %d, active %d", d, m.sent.Load(), m.active.Load())
+	}
+}
+
+// TestMeterForgetsWhoGaveUp: customers who left take nothing from those who
+// stay.
+func TestMeterForgetsWhoGaveUp(t *testing.T) {
+	m := newMeter(sendChunk)
+	m.limiter.AllowN(time.Now(), sendChunk) // nothing is left
+	ctx, giveUp := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for range 100 {
+		waiting.Go(func() {
+			if err := m.wait(ctx, sendChunk); err == nil {
+				t.Error("a customer who gave up was served")
+			}
+		})
+	}
+	for m.limiter.Tokens() > -sendChunk/2 && len(m.turn) == 0 {
+		runtime.Gosched()
+	}
+	giveUp()
+	waiting.Wait()
+	if left := m.limiter.Tokens(); left < -1 {
+		t.Errorf("those who gave up have %.0f bytes reserved", -left)
 	}
 }
 
