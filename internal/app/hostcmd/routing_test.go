@@ -364,4 +364,19 @@ func TestTwoHosts(t *testing.T) {
 	m.wait("the first host again", func() bool {
 		return strings.Contains(location("http://127.0.0.1:"+p[1]+"/pub/a/new"), "/pub/a/new?id=")
 	})
+
+	// Without Redis the host serves its files; with an empty one it learns
+	// everything anew from the volunteers.
+	c = m.fetch(2, n.url+"/pub/a/file", text)
+	redis.Process.Kill()
+	redis.Wait()
+	enough("customers without Redis", 30)
+	redis = startRedis()
+	began := time.Now()
+	m.wait("redirects of both again", func() bool { return n.to("a/file", e1, 5) && n.to("a/file", e2, 5) })
+	t.Logf("redirects again %v after Redis was there, without what it knew", time.Since(began))
+	c.end()
+	if c.broken.Load() > 0 {
+		t.Errorf("%d customers got nothing while Redis was away", c.broken.Load())
+	}
 }
