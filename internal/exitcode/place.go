@@ -24,6 +24,7 @@ const (
 	AtRemoteSource = "main.c(1555)"        // sources on different hosts
 	AtBothRemote   = "main.c(1471)"        // source and destination elsewhere
 	AtNotDir       = "main.c(777)"         // several files for one name
+	AtClearedDir   = "flist.c(3163)"       // a list of a directory that was dropped
 	AtBackup       = "rsync.c(900)"        // what a file replaces cannot be kept
 	AtMaxAlloc     = "util2.c(80)"         // --max-alloc
 )

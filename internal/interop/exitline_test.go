@@ -28,6 +28,7 @@ func TestExitLine(t *testing.T) {
 		{"-e", "SILENT", "host:a", "to"}, {"-e", "SILENT", "from/a", "host:a"}, {"-e", "TALKER", "host:a", "to"},
 		{"--read-batch=/nonexistent", "to"}, {"--write-batch=/nonexistent/x", "from/a", "to"},
 		{"-rIb", "--backup-dir=/proc/1/none", "from/", "to/"},
+		{"-r", "--iconv=utf8,ascii", "-e", "SHELL", "accents/", "host:to"}, // the list of a directory without a name
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +36,7 @@ func TestExitLine(t *testing.T) {
 				dir, err := os.MkdirTemp(lab, "exit")
 				check(t, err)
 				t.Cleanup(func() { removeTree(dir) })
-				for _, d := range []string{"from", "to"} {
+				for _, d := range []string{"from", "to", "accents", "accents/\u00e9"} {
 					check(t, os.Mkdir(filepath.Join(dir, d), 0o755))
 				}
 				for _, f := range []string{"from/a", "from/b", "to/a", "to/c"} {

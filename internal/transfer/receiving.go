@@ -195,6 +195,11 @@ func (r *Receiving) Run() error {
 	ended := make(chan error, 1)
 	go func() {
 		err := v.run()
+		if e, ok := err.(*exitcode.Error); ok && e.Who == "" {
+			mine := *e
+			mine.Who = "receiver"
+			err = &mine
+		}
 		if err != nil {
 			r.events.put(event{kind: evError, err: err})
 		}

@@ -128,7 +128,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		}
 		d := r.dirs[dir]
 		if !d.Active() {
-			return exitcode.New(exitcode.Protocol, "rsync: refusing flist for cleared dir_ndx %d", dir)
+			return exitcode.New(exitcode.Protocol, "rsync: refusing flist for cleared dir_ndx %d", dir).Placed(exitcode.AtClearedDir)
 		}
 		if d.X != nil && d.X.GotList {
 			return exitcode.New(exitcode.Protocol, "rsync: refusing malicious duplicate flist for dir %d", dir)
