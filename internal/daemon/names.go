@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"fmt"
 	"net"
-	"os/user"
 	"strconv"
 	"strings"
+
+	"github.com/prsync/prsync/internal/meta"
 )
 
 // Users finds users and groups by name.
@@ -20,55 +22,34 @@ type Users interface {
 	Group(gid int) (string, bool)
 }
 
-// systemUsers asks the system's databases.
+// systemUsers asks the system's databases, those that /etc/nsswitch.conf names
+// besides the files too. Each question reads them anew: a daemon runs for months.
 type systemUsers struct{}
 
 func (systemUsers) UID(name string) (int, bool) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return 0, false
-	}
-	id, err := strconv.Atoi(u.Uid)
-	return id, err == nil
+	id, ok := meta.NewSystemNames().UserID(name)
+	return int(id), ok
 }
 
 func (systemUsers) GID(name string) (int, bool) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return 0, false
-	}
-	id, err := strconv.Atoi(g.Gid)
-	return id, err == nil
+	id, ok := meta.NewSystemNames().GroupID(name)
+	return int(id), ok
 }
 
 func (systemUsers) GIDs(uid int) ([]int, error) {
-	u, err := user.LookupId(strconv.Itoa(uid))
-	if err != nil {
-		return nil, err
+	all, ok := meta.NewSystemNames().GroupsOf(uint32(uid))
+	if !ok {
+		return nil, fmt.Errorf("no user has the id %d", uid)
 	}
-	own, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return nil, err
-	}
-	all, err := u.GroupIds()
-	if err != nil {
-		return nil, err
-	}
-	gids := []int{own}
-	for _, s := range all {
-		if id, err := strconv.Atoi(s); err == nil && id != own {
-			gids = append(gids, id)
-		}
+	gids := make([]int, len(all))
+	for i, id := range all {
+		gids[i] = int(id)
 	}
 	return gids, nil
 }
 
 func (systemUsers) Group(gid int) (string, bool) {
-	g, err := user.LookupGroupId(strconv.Itoa(gid))
-	if err != nil {
-		return "", false
-	}
-	return g.Name, true
+	return meta.NewSystemNames().GroupName(uint32(gid))
 }
 
 // parseID reads a number as an id, or asks find for a name.
