@@ -224,13 +224,12 @@ func (t *Tracker) serveDir(w http.ResponseWriter, r *http.Request, m Module, dir
 	}{m.Name, dir, m.Generation, make([]line, 0, len(entries))}
 	sortEntries(entries)
 	for _, e := range entries {
-		l := line{Href: string(escapePath([]byte("./"), e.Name)), Name: e.Name, Mtime: e.Mtime.UTC().Format("2006-01-02 15:04")}
-		if e.Dir {
+		l := line{Href: string(escapePath([]byte("./"), e.Name)), Name: e.Name, Size: "-", Mtime: "-"}
+		if e.Dir { // the catalog has no times of directories
 			l.Href += "/"
 			l.Name += "/"
-			l.Size = "-"
 		} else {
-			l.Size = fmt.Sprint(e.Size)
+			l.Size, l.Mtime = fmt.Sprint(e.Size), e.Mtime.UTC().Format("2006-01-02 15:04")
 		}
 		data.Lines = append(data.Lines, l)
 	}
