@@ -19,9 +19,12 @@ const (
 	sourceSilence = 2 * time.Minute // the library says something every second
 	sourceKeep    = 2 * time.Second // without anything to fetch
 	maxSources    = 50              // of one pack
-	leastQueue    = 4 * chunkSize   // when less is outstanding, more is asked for
-	mostQueue     = 256 * chunkSize
-	queueTime     = 100 * time.Millisecond // beyond the round trip
+	// leastQueue is a whole piece and more: when less is outstanding, more is
+	// asked for. A source that is asked for little, since little comes from
+	// it, loses its share of the other side's uplink to who asks for much.
+	leastQueue = 12 * chunkSize
+	mostQueue  = 256 * chunkSize
+	queueTime  = 100 * time.Millisecond // beyond the round trip
 )
 
 // source is a connection of our own to another prsync engine, by which we only

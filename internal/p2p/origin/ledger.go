@@ -46,7 +46,9 @@ func (l *ledger) claim(first, end int, claim, peer string, cfg Config) int {
 				return n
 			}
 		}
-		if !out {
+		// What a peer that left had got is no first copy: it does not keep the
+		// others from second ones.
+		if !out && !e.lost {
 			if !e.sending {
 				e.sending = true
 				l.active++

@@ -161,15 +161,16 @@ func TestLeft(t *testing.T) {
 	h := origin.New(func(content.InfoHash) (*content.Pack, io.ReaderAt, error) {
 		return b.Pack, bytes.NewReader(b.Bytes), nil
 	}, origin.Config{Now: now.Now})
-	ask := func(piece int64, peer string) int {
+	claim := func(piece int64, peer, claim string) int {
 		r := httptest.NewRequest("GET", content.PathBlob+b.Pack.InfoHash.String(), nil)
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", piece*b.Pack.PieceLength, (piece+1)*b.Pack.PieceLength-1))
-		r.Header.Set(origin.HeaderClaim, origin.ClaimOwn)
+		r.Header.Set(origin.HeaderClaim, claim)
 		r.Header.Set(origin.HeaderPeer, hex.EncodeToString([]byte(peer)))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		return w.Code
 	}
+	ask := func(piece int64, peer string) int { return claim(piece, peer, origin.ClaimOwn) }
 	h.Left(b.Pack.InfoHash, "a") // of a pack that nobody has asked for
 	for _, c := range []struct {
 		piece  int64
@@ -189,5 +190,18 @@ func TestLeft(t *testing.T) {
 		if got := ask(c.piece, c.peer); got != c.status {
 			t.Errorf("piece %d for %s after %q left: %d, want %d", c.piece, c.peer, c.left, got, c.status)
 		}
+	}
+	// When all is out, what a peer that left had got is sent again beside
+	// second copies, not before them.
+	for i := range int64(b.Pack.NumPieces()) {
+		ask(i, "e")
+	}
+	now.now = now.now.Add(time.Minute / 4)
+	h.Left(b.Pack.InfoHash, "d")
+	if got := ask(1, "f"); got != 206 {
+		t.Errorf("the piece of one that left: %d", got)
+	}
+	if got := claim(2, "g", origin.ClaimSpare); got != 206 {
+		t.Errorf("a second copy right after it: %d", got)
 	}
 }
