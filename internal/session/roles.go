@@ -147,7 +147,6 @@ func (s *side) server() error {
 	if err := s.c.Filters.Recv(s.r, s.filterSession()); err != nil {
 		return err
 	}
-	s.afterFilters()
 	if s.p.Sender {
 		// A sender has taken what the client sends by now, so that they part in
 		// good order; a receiver leaves it unread.

@@ -25,16 +25,8 @@ func (g *generator) symlink(t *target, lk *look, exists bool) error {
 		if lk.st.IsSymlink() && g.sameContent(f, lk) {
 			return g.upToDate(t, lk)
 		}
-	} else if len(g.alts) > 0 {
-		alt, j := g.tryAltsOther(t, lk)
-		switch {
-		case j == altDone && c.AltKind != CopyDest:
-			return nil
-		case j == altDone, j == altCopy:
-			t.items, t.code = false, report.None
-		case j >= 0:
-			how, lk = foundAlt, alt
-		}
+	} else if done := g.nodeFromAlt(t, &lk, &how); done {
+		return nil
 	}
 	if !g.create(t, lk, del, creation{link: link}) {
 		return nil
@@ -73,16 +65,8 @@ func (g *generator) special(t *target, lk *look, exists bool) error {
 				return g.upToDate(t, lk)
 			}
 		}
-	} else if len(g.alts) > 0 {
-		alt, j := g.tryAltsOther(t, lk)
-		switch {
-		case j == altDone && c.AltKind != CopyDest:
-			return nil
-		case j == altDone, j == altCopy:
-			t.items, t.code = false, report.None
-		case j >= 0:
-			how, lk = foundAlt, alt
-		}
+	} else if done := g.nodeFromAlt(t, &lk, &how); done {
+		return nil
 	}
 	if !g.create(t, lk, del, creation{node: true}) {
 		return nil
@@ -101,6 +85,25 @@ func (g *generator) special(t *target, lk *look, exists bool) error {
 		g.sendSuccess(t.ndx)
 	}
 	return nil
+}
+
+// nodeFromAlt looks for a link or node in the alternative directories. It
+// reports whether nothing is left to do; else lk and how are those of the one
+// to compare with, if there is one.
+func (g *generator) nodeFromAlt(t *target, lk **look, how *int) (done bool) {
+	if len(g.alts) == 0 {
+		return false
+	}
+	alt, j := g.tryAltsOther(t, *lk)
+	switch {
+	case j == altDone && g.c.AltKind != CopyDest:
+		return true
+	case j == altDone, j == altCopy:
+		t.items, t.code = false, report.None
+	case j >= 0:
+		*how, *lk = foundAlt, alt
+	}
+	return false
 }
 
 // creation says what to make: a symbolic link, a hard link, or a node.

@@ -1,0 +1,212 @@
+package transfer
+
+import (
+	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
+	"github.com/prsync/prsync/internal/rsyncproto/wire"
+)
+
+// take takes in what the receiver has told.
+func (g *generator) take() {
+	for _, e := range g.events.take() {
+		switch e.kind {
+		case evList:
+			g.lists = append(g.lists, e.list)
+			g.dirs = e.dirs
+			g.total += len(e.list.Files)
+			if g.c.HardLinks && !g.c.ListOnly {
+				if err := g.matchLinks(e.list); err != nil && g.ended == nil {
+					g.ended = err
+				}
+			}
+		case evEOF:
+			g.eof = true
+		case evPhase:
+			g.dones++
+		case evError:
+			if g.ended == nil {
+				g.ended = e.err
+			}
+		case evRedo, evDone, evNoSend:
+			g.status(e.kind, e.ndx)
+		case evSwarm:
+			g.swarm.ended = append(g.swarm.ended, e.job)
+		}
+	}
+}
+
+// wait sleeps until the receiver tells something.
+func (g *generator) wait() error {
+	if g.ended != nil {
+		return g.ended
+	}
+	if err := g.c.W.Flush(); err != nil {
+		return g.lost(err)
+	}
+	<-g.events.signal
+	g.take()
+	return g.ended
+}
+
+// lost is the error for a broken outgoing stream: what the receiver met, if it
+// has met something, says more.
+func (g *generator) lost(err error) error {
+	g.take()
+	if g.ended != nil {
+		return g.ended
+	}
+	return err
+}
+
+// find returns the list and the entry of an index that is still held.
+func (g *generator) find(ndx int32) (*flist.List, *flist.File) {
+	for _, l := range g.lists {
+		if f := l.Find(ndx); f != nil {
+			return l, f
+		}
+	}
+	return nil, nil
+}
+
+// status notes how the transfer of a file ended.
+// rsync 3.5.0 io.c:got_flist_entry_status.
+func (g *generator) status(kind eventKind, ndx int32) {
+	l, f := g.find(ndx)
+	if f == nil {
+		if g.ended == nil {
+			g.ended = exitcode.New(exitcode.Protocol, "File-list index %d is not known (got_flist_entry_status) [%s]", ndx, g.log.Who())
+		}
+		return
+	}
+	delete(g.active, ndx)
+	if g.swarm.swarmer != nil {
+		g.directDone(kind, ndx)
+	}
+	if kind == evDone && (g.c.RemoveSource || g.c.RemoveSent) {
+		g.sendSuccess(ndx)
+	}
+	inc := g.c.Setup.IncRecurse
+	if inc {
+		g.inProg[l]--
+	}
+	switch kind {
+	case evRedo:
+		if g.c.ReadBatch {
+			if inc {
+				g.inProg[l]++
+			}
+			return
+		}
+		if inc {
+			g.toRedo[l]++
+		}
+		g.redo = append(g.redo, ndx)
+	default:
+		if g.c.HardLinks && f.Flags&flist.Linked != 0 {
+			g.hdone = append(g.hdone, hlinkDone{ndx, kind == evNoSend})
+			if inc {
+				g.inProg[l]++
+			}
+		}
+	}
+}
+
+// sendSuccess tells the sender that it may remove a source file.
+func (g *generator) sendSuccess(ndx int32) {
+	if g.c.DryRun {
+		return
+	}
+	var b [4]byte
+	g.c.W.MsgInOrder(wire.MsgSuccess, wire.AppendInt(b[:0], ndx))
+}
+
+// finished takes care of what has come to an end meanwhile: hard links to
+// finished files, files to ask for again, lists that are complete.
+// rsync 3.5.0 generator.c:check_for_finished_files.
+func (g *generator) finished(redo bool) error {
+	select {
+	case <-g.events.signal:
+		g.take()
+	default:
+	}
+	for {
+		if g.ended != nil {
+			return g.ended
+		}
+		if len(g.swarm.ended) > 0 {
+			if err := g.settleSwarm(); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(g.hdone) > 0 {
+			d := g.hdone[0]
+			g.hdone = g.hdone[1:]
+			l, f := g.find(d.ndx)
+			if f == nil {
+				return exitcode.New(exitcode.Protocol, "hard-linked file %d is not known [%s]", d.ndx, g.log.Who())
+			}
+			err := g.within(l, func() error {
+				if d.failed {
+					return g.skippedLink(f)
+				}
+				return g.finishLink(g.target(f, d.ndx, g.name(f)), nil, -1)
+			})
+			if err != nil {
+				return err
+			}
+			g.inProg[l]--
+			continue
+		}
+		if redo && len(g.redo) > 0 {
+			ndx := g.redo[0]
+			g.redo = g.redo[1:]
+			l, f := g.find(ndx)
+			if f == nil {
+				return exitcode.New(exitcode.Protocol, "file %d to send again is not known [%s]", ndx, g.log.Who())
+			}
+			g.again = true
+			err := g.within(l, func() error { return g.entry(f, ndx, g.name(f)) })
+			g.again = false
+			if err != nil {
+				return err
+			}
+			g.toRedo[l]--
+			continue
+		}
+		if g.cur == 0 || !g.c.Setup.IncRecurse || len(g.lists) == 0 {
+			return nil
+		}
+		first := g.lists[0]
+		if g.inProg[first] > 0 || g.toRedo[first] > 0 {
+			return nil
+		}
+		g.c.W.WriteNdx(&g.out, wire.NdxDone)
+		if g.untold += len(first.Files); g.untold >= tellAfter {
+			g.untold = 0
+			g.c.W.EndItem()
+		}
+		if g.c.Delete != DeleteDelay && g.tweak && first.Parent >= 0 && int(first.Parent) < len(g.dirs) {
+			g.touchUp(g.dirs[first.Parent : first.Parent+1])
+		}
+		delete(g.inProg, first)
+		delete(g.toRedo, first)
+		g.lists[0] = nil
+		g.lists = g.lists[1:]
+		g.cur--
+	}
+}
+
+// within runs do with l as the current list: what has come to an end may belong
+// to an earlier one, or come when every list has been gone through.
+func (g *generator) within(l *flist.List, do func() error) error {
+	cur := g.cur
+	for i := range g.lists {
+		if g.lists[i] == l {
+			g.cur = i
+		}
+	}
+	err := do()
+	g.cur = cur
+	return err
+}
