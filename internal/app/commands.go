@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,11 +59,27 @@ var completed = []options.Command{
 	{Name: "volunteer", Options: []string{"--config", "--debug", "--help"}},
 	{Name: "status", Options: []string{"--config", "--json", "--width", "--help"}},
 	{Name: "publish", Options: []string{"--config", "--json", "--help"}},
-	{Name: "completion", Words: []string{"bash", "zsh", "fish"}},
+	{Name: "completion", Words: []string{"bash", "zsh", "fish", "--help"}},
 }
+
+const completionHelp = `NAME:
+   prsync completion - print what makes a shell complete prsync's options and commands
+
+USAGE:
+   prsync completion bash|zsh|fish
+
+DESCRIPTION:
+   bash: prsync completion bash >/usr/share/bash-completion/completions/prsync
+   zsh:  prsync completion zsh >/usr/local/share/zsh/site-functions/_prsync
+   fish: prsync completion fish >/usr/share/fish/vendor_completions.d/prsync.fish
+`
 
 // completion prints a shell's completion script.
 func (p *program) completion() error {
+	if len(p.argv) == 3 && (p.argv[2] == "--help" || p.argv[2] == "-h") {
+		_, err := io.WriteString(p.stdout, completionHelp)
+		return err
+	}
 	if len(p.argv) != 3 || strings.HasPrefix(p.argv[2], "-") {
 		return p.fail(exitcode.New(exitcode.Syntax, "prsync completion takes the name of a shell: bash, zsh or fish"))
 	}

@@ -33,7 +33,8 @@ type Streams struct{ Out, Err io.Writer }
 // returns the exit status.
 func Main(argv, env []string, version string, s Streams) int {
 	c := &commands{env: env, version: version, streams: s}
-	err := c.app().RunContext(context.Background(), argv)
+	app := c.app()
+	err := app.RunContext(context.Background(), optionsFirst(argv, app.Commands))
 	switch {
 	case err == nil:
 		return 0
