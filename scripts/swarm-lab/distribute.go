@@ -179,8 +179,14 @@ func (d distribution) round(ctx context.Context, l *lab, name, src string, ours 
 		prog = "prsync"
 	}
 	copies := float64(payload) / float64(total)
-	fmt.Printf("%-12s %-7s %8.2f %8.2f %8.2f %6.2f %7.2f %8.2f %5s  %s | %s\n", name, prog, mid, slowest, least, slowest/least,
-		float64(after-before)/float64(total), copies, load0+"–"+load(), hubUse, edgeUse)
+	shown := fmt.Sprintf("%.2f", copies)
+	if len(back) > 0 {
+		// What rsync did not have to send again of a file that fell back is no
+		// literal data: the sum does not tell.
+		shown = "–"
+	}
+	fmt.Printf("%-12s %-7s %8.2f %8.2f %8.2f %6.2f %7.2f %8s %5s  %s | %s\n", name, prog, mid, slowest, least, slowest/least,
+		float64(after-before)/float64(total), shown, load0+"–"+load(), hubUse, edgeUse)
 	if !ours {
 		return slowest, nil
 	}
