@@ -12,6 +12,9 @@ type Want struct {
 	ID     ID
 	Length int64
 	File   *os.File // open for reading and writing
+	// Waits means that nothing else can bring the content: a host that has
+	// gone is waited for as long as for any other progress.
+	Waits bool
 	// Have are the ranges of the file that already hold the content's bytes
 	// (local reuse, a kept partial file): ascending, not overlapping. The
 	// engine verifies them with the pieces they are part of.

@@ -252,7 +252,7 @@ func (c *Client) Fetch(ctx context.Context, w content.Want) error {
 		return ErrBusyTag
 	}
 	c.wants[w.Tag] = struct{}{}
-	m := ipc.Want{Tag: w.Tag, Offer: c.offer, ID: w.ID, Length: w.Length, Have: w.Have}
+	m := ipc.Want{Tag: w.Tag, Offer: c.offer, ID: w.ID, Length: w.Length, Waits: w.Waits, Have: w.Have}
 	c.mu.Unlock()
 
 	if err := c.conn.Send(ipc.TypeWant, m.Encode(), w.File); err != nil {

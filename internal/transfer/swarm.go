@@ -295,7 +295,7 @@ func (s *swarmer) fetch(j *swarmJob, have []content.Range) bool {
 		s.fetching[tag] = j
 		j.line = l
 		s.mu.Unlock()
-		err = l.swarm.Fetch(s.ctx, content.Want{Tag: tag, ID: j.id, Length: j.t.f.Size, File: j.w.file, Have: have})
+		err = l.swarm.Fetch(s.ctx, content.Want{Tag: tag, ID: j.id, Length: j.t.f.Size, File: j.w.file, Waits: s.cfg.Require, Have: have})
 		if err == nil {
 			return true
 		}

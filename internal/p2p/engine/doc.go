@@ -13,6 +13,7 @@
 //	library   what the library fetches, from all other peers
 //	trace     what the pack does, for swarm-lab --trace
 //	origin    ranges of a pack over HTTP
+//	lost      what only the host had, when it has gone
 //	bans      who sent bad data
 //
 // A pack's loop, woken by news and ten times a second:
@@ -23,7 +24,8 @@
 //	    content.Owner says it is mine   → ask the origin for it (own)
 //	if no piece of mine is left, ask the origin for another's (spare)
 //	if nobody can be found who has it, insist (must)
-//	no progress for Stall               → fail the wants, with what is valid
+//	the host is gone, nobody has it     → fail the wants, with what is valid
+//	no progress for Stall               → likewise
 //
 // Locks: the library calls the store with its client lock held, so nothing
 // here calls the library while it holds pack.mu.

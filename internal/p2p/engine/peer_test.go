@@ -15,9 +15,12 @@ import (
 
 // peer is an engine in this process with what was asked of it.
 type peer struct {
-	t  testing.TB
-	e  *Engine
-	d  string
+	t testing.TB
+	e *Engine
+	d string
+	// of what is fetched from now on
+	waits bool
+
 	mu sync.Mutex
 	f  map[uint64]string
 	// what is outstanding, and the last events
@@ -77,7 +80,7 @@ func (p *peer) fetch(o content.Offer, b *swarmtest.Blob, i int, begin []byte, ha
 	p.f[tag] = path
 	p.open[tag] = true
 	p.mu.Unlock()
-	w := &want{sink: p, tag: tag, id: en.ID, length: en.Length, file: f, have: have}
+	w := &want{sink: p, tag: tag, id: en.ID, length: en.Length, waits: p.waits, file: f, have: have}
 	c, err := p.e.catalog(o)
 	if err != nil {
 		p.t.Fatal(err)

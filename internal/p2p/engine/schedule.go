@@ -36,6 +36,7 @@ const (
 type plan struct {
 	began    time.Time
 	wantAt   time.Time // when the last want came
+	newsAt   time.Time // when a peer came up with a piece that none had
 	usedAt   time.Time // when there was something to fetch or to give
 	avail    []bool    // some connected peer has the piece
 	library  []bool    // some peer of the library has it
@@ -75,7 +76,7 @@ type plan struct {
 
 func (pl *plan) init(pieces int) {
 	pl.began = time.Now()
-	pl.usedAt = pl.began
+	pl.usedAt, pl.newsAt = pl.began, pl.began
 	pl.avail, pl.library, pl.copies = make([]bool, pieces), make([]bool, pieces), make([]uint16, pieces)
 	pl.mine = make([]bool, pieces)
 	pl.unchoked = map[*torrent.PeerConn]time.Time{}
@@ -130,6 +131,7 @@ func (p *pack) step(now time.Time) (over bool) {
 	p.watchdog(now)
 	p.measure(now)
 	p.tell(now)
+	p.checkLost(now)
 	p.checkStall(now)
 	return p.expire(now)
 }
@@ -201,7 +203,10 @@ func (p *pack) observePeers(now time.Time) {
 	defer p.mu.Unlock()
 	p.plan.library, p.plan.copies, p.plan.conns = avail, copies, holders
 	for i := range p.plan.avail {
-		p.plan.avail[i] = avail[i] || p.sources.copies[i] > 0
+		had := p.plan.avail[i]
+		if p.plan.avail[i] = avail[i] || p.sources.copies[i] > 0; p.plan.avail[i] && !had {
+			p.plan.newsAt = now
+		}
 	}
 	p.plan.alone = len(ids) == 1 && now.Sub(p.plan.began) > absence
 	if slices.Equal(ids, p.plan.ids) {

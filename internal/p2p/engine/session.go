@@ -336,7 +336,7 @@ var (
 
 // want begins a want; it takes the frame's file.
 func (s *session) want(m *ipc.Want, f *ipc.Frame) {
-	w := &want{sink: s, tag: m.Tag, id: m.ID, length: m.Length, have: m.Have, file: f.File}
+	w := &want{sink: s, tag: m.Tag, id: m.ID, length: m.Length, waits: m.Waits, have: m.Have, file: f.File}
 	f.File = nil
 	s.mu.Lock()
 	o, known := s.offers[m.Offer]

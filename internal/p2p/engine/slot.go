@@ -23,6 +23,7 @@ type want struct {
 	tag    uint64
 	id     content.ID
 	length int64
+	waits  bool // for a host that has gone, until Stall
 	have   []content.Range
 	file   *os.File // ours: the client's descriptor, duplicated
 

@@ -46,7 +46,9 @@ func (p *pack) has(s *source, i int) {
 	s.have[i] = true
 	s.n++
 	p.sources.copies[i]++
-	p.plan.avail[i] = true
+	if !p.plan.avail[i] {
+		p.plan.avail[i], p.plan.newsAt = true, time.Now()
+	}
 	p.pieces[i].refused = time.Time{}
 }
 

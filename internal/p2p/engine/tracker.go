@@ -54,9 +54,11 @@ type tracker struct {
 
 	active  int // requests for ranges
 	pauseTo time.Time
-	fails   int
+	fails   int // in a row
 	err     error
-	rate    float64 // bytes per second of one request, smoothed
+	// failing is when the first of those failed, failed when the last one did.
+	failing, failed time.Time
+	rate            float64 // bytes per second of one request, smoothed
 }
 
 // announced is what the host was told, and said, about one pack.
@@ -442,8 +444,16 @@ func (t *tracker) originDone(n int64, took time.Duration, err error) {
 		t.pauseTo = time.Now().Add(busy.after)
 		return
 	}
+	now := time.Now()
+	if t.fails == 0 {
+		t.failing = now
+	}
+	t.failed = now
+	if now.Before(t.pauseTo) { // it was made before the one that failed first
+		return
+	}
 	t.fails++
-	t.pauseTo = time.Now().Add(min(250*time.Millisecond<<min(t.fails, 6), originBackoff))
+	t.pauseTo = now.Add(min(250*time.Millisecond<<min(t.fails, 6), originBackoff))
 }
 
 func (t *tracker) originError() error {

@@ -41,7 +41,7 @@ import (
 )
 
 // Version is the version of the protocol; both sides must agree.
-const Version = 1
+const Version = 2
 
 // MaxBody bounds the body of a frame.
 const MaxBody = 1 << 20

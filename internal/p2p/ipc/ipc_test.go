@@ -143,7 +143,7 @@ var messages = []struct {
 	{&Hello{1, 2, "01234567890123456789", 6881}, func(b []byte) (any, error) { return DecodeHello(b) }},
 	{&Setup{":0", 1, 2, time.Second, "/tmp", "/run/s", time.Minute, true}, func(b []byte) (any, error) { return DecodeSetup(b) }},
 	{&Offer{3, content.Offer{URL: "http://h", Module: "m", Generation: 9}}, func(b []byte) (any, error) { return DecodeOffer(b) }},
-	{&Want{4, 3, content.ID{1}, 100, []content.Range{{Off: 0, End: 3}, {Off: 5, End: 100}}}, func(b []byte) (any, error) { return DecodeWant(b) }},
+	{&Want{4, 3, content.ID{1}, 100, true, []content.Range{{Off: 0, End: 3}, {Off: 5, End: 100}}}, func(b []byte) (any, error) { return DecodeWant(b) }},
 	{&Cancel{4}, func(b []byte) (any, error) { return DecodeCancel(b) }},
 	{&Seed{3, content.InfoHash{2}, []byte{0xa0}}, func(b []byte) (any, error) { return DecodeSeed(b) }},
 	{&Unseed{content.InfoHash{2}}, func(b []byte) (any, error) { return DecodeUnseed(b) }},

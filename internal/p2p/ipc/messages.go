@@ -132,6 +132,7 @@ type Want struct {
 	Offer  uint32
 	ID     content.ID
 	Length int64
+	Waits  bool
 	Have   []content.Range
 }
 
@@ -142,6 +143,7 @@ func (m *Want) Encode() []byte {
 	e.u32(m.Offer)
 	e.raw(m.ID[:])
 	e.i64(m.Length)
+	e.u8(b2u(m.Waits))
 	e.ranges(m.Have)
 	return e
 }
@@ -153,6 +155,7 @@ func DecodeWant(b []byte) (*Want, error) {
 	m := &Want{Tag: d.u64(), Offer: d.u32()}
 	copy(m.ID[:], d.take(len(m.ID)))
 	m.Length = d.nonNegative("length")
+	m.Waits = d.u8() != 0
 	m.Have = d.ranges(m.Length)
 	return m, d.end()
 }

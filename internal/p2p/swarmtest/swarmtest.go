@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,9 +29,11 @@ type Hub struct {
 	Origin *origin.Handler
 	blobs  map[content.InfoHash]*Blob
 
-	// TrackerDead and OriginDead make these parts drop every request.
+	// TrackerDead and OriginDead make these parts drop every request; DeadTo
+	// does so for the ranges that one peer asks for.
 	TrackerDead, OriginDead atomic.Bool
-	interval                int // of announces, in seconds
+	DeadTo                  atomic.Value // its id, a string
+	interval                int          // of announces, in seconds
 
 	mu    sync.Mutex
 	peers map[content.InfoHash]map[string]*hubPeer
@@ -69,7 +72,8 @@ func NewHub(t testing.TB, cfg origin.Config, blobs ...*Blob) *Hub {
 	mux.HandleFunc("POST "+content.PathLocate, h.locate)
 	mux.HandleFunc("GET "+content.PathPack, h.metainfo)
 	mux.HandleFunc("GET "+content.PathBlob, func(w http.ResponseWriter, r *http.Request) {
-		if h.OriginDead.Load() {
+		dead, _ := h.DeadTo.Load().(string)
+		if h.OriginDead.Load() || dead != "" && r.Header.Get(origin.HeaderPeer) == hex.EncodeToString([]byte(dead)) {
 			panic(http.ErrAbortHandler)
 		}
 		h.Origin.ServeHTTP(w, r)
