@@ -109,6 +109,9 @@ type ReplyPack struct {
 	Incomplete int `bencode:"incomplete"`
 	// Unknown is 1 when the host does not publish the pack (any more).
 	Unknown int `bencode:"unknown,omitempty"`
+	// Closed is 1 for a pack whose pieces are for listed peers alone: not
+	// everybody may read its module.
+	Closed int `bencode:"closed,omitempty"`
 }
 
 // ReplyPeer is one peer of a pack. The peers that still download, sorted by

@@ -127,9 +127,6 @@ func (a *announcer) announce(ctx context.Context) (reply *content.AnnounceReply,
 		a.log.Info("customers will be sent to the address that the central host sees", "url", a.url)
 		more = true
 	}
-	if a.seeder != nil {
-		a.seeder.unknown(reply.Packs)
-	}
 	return reply, more, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,14 @@ import (
 type seeder struct {
 	ms   *modules
 	host string // URL of the central host
-	http *http.Client
-	argv []string
-	cfg  p2p.Config
-	log  *slog.Logger
-	base time.Duration // first pause after a failure
+	// secret is what lets the engine have modules that not everybody may read;
+	// nil: nothing.
+	secret *url.Userinfo
+	http   *http.Client
+	argv   []string
+	cfg    p2p.Config
+	log    *slog.Logger
+	base   time.Duration // first pause after a failure
 	// only tells which modules are shared; nil: all in the swarm.
 	only func(*conf.Module) bool
 
@@ -50,6 +54,10 @@ type shared struct {
 	missing map[content.ID]bool
 	retry   time.Time
 	pause   time.Duration
+	// guarded is set when the host wants to know who asks; refused, the last
+	// refusal that was logged.
+	guarded bool
+	refused string
 }
 
 const (
@@ -97,18 +105,12 @@ func (s *seeder) poke() {
 	}
 }
 
-// unknown takes note of packs that the host does not publish any more.
-func (s *seeder) unknown(packs []content.ReplyPack) {
+// unknown takes note of a pack that the host does not publish any more.
+func (s *seeder) unknown(h content.InfoHash) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range packs {
-		if packs[i].Unknown != 0 && len(packs[i].InfoHash) == len(content.InfoHash{}) {
-			s.lost[content.InfoHash([]byte(packs[i].InfoHash))] = true
-		}
-	}
-	if len(s.lost) > 0 {
-		s.poke()
-	}
+	s.lost[h] = true
+	s.mu.Unlock()
+	s.poke()
 }
 
 // run keeps an engine running until ctx ends.
@@ -130,7 +132,9 @@ func (s *seeder) run(ctx context.Context) {
 
 // runEngine runs one engine to its end.
 func (s *seeder) runEngine(ctx context.Context) error {
-	c, err := p2p.Spawn(ctx, s.argv, s.cfg)
+	cfg := s.cfg
+	cfg.Unknown = s.unknown
+	c, err := p2p.Spawn(ctx, s.argv, cfg)
 	if err != nil {
 		return err
 	}
@@ -232,10 +236,15 @@ func (s *seeder) updateModule(ctx context.Context, c *p2p.Client, m *module, sh 
 	var failed error
 	if len(sh.missing) > 0 && !time.Now().Before(sh.retry) {
 		failed = s.locate(ctx, m.name, sh, again)
+		if s.mustAsk(failed) && !sh.guarded {
+			sh.guarded = true
+			failed = s.locate(ctx, m.name, sh, again)
+		}
+		s.complain(m.name, sh, failed)
 		sh.pause = max(minLocate, min(maxLocate, 2*sh.pause))
 		sh.retry = time.Now().Add(sh.pause)
 	}
-	offer := content.Offer{URL: s.host, Module: m.name}
+	offer := content.Offer{URL: s.offered(sh), Module: m.name}
 	for h := range again {
 		p := sh.packs[h]
 		held := func(i int) bool { return v.Holds(p.Entries[i].ID) }
@@ -257,6 +266,48 @@ func (s *seeder) updateModule(ctx context.Context, c *p2p.Client, m *module, sh 
 	return failed
 }
 
+// offered is the host's address for the engine, with the volunteer's secret
+// where that is needed. The engine keeps what it does with it apart from what
+// others of this machine ask it for.
+func (s *seeder) offered(sh *shared) string {
+	u, err := url.Parse(s.host)
+	if err != nil || !sh.guarded {
+		return s.host
+	}
+	u.User = s.secret
+	return u.String()
+}
+
+// refusal is an answer of the central host other than 200.
+type refusal struct {
+	code int
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// mustAsk reports whether the host has refused because it does not know who
+// asks. (It does not take passwords from afar without TLS: then it says so.)
+func (s *seeder) mustAsk(err error) bool {
+	var r *refusal
+	return s.secret != nil && errors.As(err, &r) && (r.code == http.StatusUnauthorized || r.code == http.StatusForbidden)
+}
+
+// complain logs a refusal, once, and that it is over.
+func (s *seeder) complain(module string, sh *shared, err error) {
+	var r *refusal
+	switch {
+	case errors.As(err, &r) && r.code < 500:
+		if sh.refused != r.text {
+			s.log.Warn("the module is not seeded: the central host refuses it", "module", module, "error", err)
+		}
+		sh.refused = r.text
+	case err == nil && sh.refused != "":
+		s.log.Info("the central host lets the module be seeded", "module", module)
+		sh.refused = ""
+	}
+}
+
 // locate asks the host which packs the missing contents are in.
 func (s *seeder) locate(ctx context.Context, module string, sh *shared, again map[content.InfoHash]bool) error {
 	ids := make([]content.ID, 0, len(sh.missing))
@@ -266,7 +317,7 @@ func (s *seeder) locate(ctx context.Context, module string, sh *shared, again ma
 	for len(ids) > 0 {
 		part := ids[:min(len(ids), batch)]
 		ids = ids[len(part):]
-		body, err := s.ask(ctx, http.MethodPost, content.PathLocate, (&content.LocateRequest{Module: module, IDs: join(part)}).Encode(), content.MaxLocateRequest)
+		body, err := s.ask(ctx, sh, http.MethodPost, content.PathLocate, (&content.LocateRequest{Module: module, IDs: join(part)}).Encode(), content.MaxLocateRequest)
 		if err != nil {
 			return err
 		}
@@ -279,7 +330,7 @@ func (s *seeder) locate(ctx context.Context, module string, sh *shared, again ma
 		for i := range packs {
 			packs[i] = content.InfoHash(reply.InfoHashes[i*len(content.InfoHash{}):])
 			if sh.packs[packs[i]] == nil {
-				p, err := s.fetch(ctx, packs[i])
+				p, err := s.fetch(ctx, sh, packs[i])
 				if err != nil {
 					return err
 				}
@@ -298,8 +349,8 @@ func (s *seeder) locate(ctx context.Context, module string, sh *shared, again ma
 }
 
 // fetch gets a pack's metainfo and checks that it is what its name says.
-func (s *seeder) fetch(ctx context.Context, h content.InfoHash) (*content.Pack, error) {
-	body, err := s.ask(ctx, http.MethodGet, content.PathPack+h.String()+".torrent", nil, content.MaxMetainfo)
+func (s *seeder) fetch(ctx context.Context, sh *shared, h content.InfoHash) (*content.Pack, error) {
+	body, err := s.ask(ctx, sh, http.MethodGet, content.PathPack+h.String()+".torrent", nil, content.MaxMetainfo)
 	if err != nil {
 		return nil, err
 	}
@@ -314,12 +365,16 @@ func (s *seeder) fetch(ctx context.Context, h content.InfoHash) (*content.Pack, 
 }
 
 // ask is a request to the central host.
-func (s *seeder) ask(ctx context.Context, method, path string, body []byte, limit int64) ([]byte, error) {
+func (s *seeder) ask(ctx context.Context, sh *shared, method, path string, body []byte, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, s.host+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if sh.guarded {
+		secret, _ := s.secret.Password()
+		r.SetBasicAuth(s.secret.Username(), secret)
 	}
 	resp, err := s.http.Do(r)
 	if err != nil {
@@ -328,7 +383,10 @@ func (s *seeder) ask(ctx context.Context, method, path string, body []byte, limi
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
-		return nil, fmt.Errorf("%s%s: %s: %.200q", s.host, path, resp.Status, why)
+		if a, err := content.DecodeAnnounceReply(why); err == nil && a.Failure != "" {
+			why = []byte(a.Failure)
+		}
+		return nil, &refusal{resp.StatusCode, fmt.Sprintf("%s%s: %s: %.200q", s.host, path, resp.Status, bytes.TrimSpace(why))}
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err == nil && int64(len(b)) > limit {

@@ -1,9 +1,9 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -48,50 +48,25 @@ func TestVolunteerSeeds(t *testing.T) {
 	scrape := hub.Bound.URL + "/scrape?info_hash=" + escapeBytes(ih[:])
 	s.wait("the seed", 10*time.Second, func() bool { return strings.Contains(s.get(scrape).body, "8:completei1e") })
 
-	fetch := func(c *p2p.Client, err error) *bytes.Buffer {
+	fetch := func(c *p2p.Client, err error) string {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
-		if err := c.SetOffer(offer); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.CreateTemp(s.dir, "got")
+		got, err := s.swarmed(c, offer, text)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v\n%s", err, e.log)
 		}
-		defer f.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := c.Fetch(ctx, content.Want{Tag: 1, ID: id, Length: int64(len(text)), File: f}); err != nil {
-			t.Fatal(err)
-		}
-		for {
-			select {
-			case ev := <-c.Events():
-				if ev.Done {
-					if ev.Err != nil {
-						t.Fatal(ev.Err)
-					}
-					var b bytes.Buffer
-					f.Seek(0, 0)
-					b.ReadFrom(f)
-					return &b
-				}
-			case <-ctx.Done():
-				t.Fatalf("not fetched\n%s", e.log)
-			}
-		}
+		return got
 	}
 	// The host has the file no more: all of it comes from the volunteer.
 	if err := os.Remove(s.path("tree/file")); err != nil {
 		t.Fatal(err)
 	}
-	if got := fetch(p2p.Spawn(context.Background(), []string{os.Args[0], engineArg}, p2p.Config{SpillDir: s.dir})); got.String() != text {
+	if got := fetch(p2p.Spawn(context.Background(), []string{os.Args[0], engineArg}, p2p.Config{SpillDir: s.dir})); got != text {
 		t.Error("a peer got something else")
 	}
-	if got := fetch(p2p.Dial(context.Background(), statedir.Engine(e.Bound.StateDir), p2p.Config{})); got.String() != text {
+	if got := fetch(p2p.Dial(context.Background(), statedir.Engine(e.Bound.StateDir), p2p.Config{})); got != text {
 		t.Error("a transfer that uses the volunteer's engine got something else")
 	}
 	// The engine dies: another one takes its place.
@@ -112,6 +87,37 @@ func TestVolunteerSeeds(t *testing.T) {
 		t.Errorf("customers while the engine was started again: %d", a.code)
 	}
 	s.wait("the seed again", 10*time.Second, func() bool { return !strings.Contains(s.get(scrape).body, "8:completei0e") })
+}
+
+// swarmed is what a client gets for the content of that text, by an engine that
+// ends with it.
+func (s *site) swarmed(c *p2p.Client, offer content.Offer, text string) (string, error) {
+	s.t.Helper()
+	defer c.Close()
+	if err := c.SetOffer(offer); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(s.dir, "got")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	if err := c.Fetch(ctx, content.Want{Tag: 1, ID: sha256.Sum256([]byte(text)), Length: int64(len(text)), File: f}); err != nil {
+		return "", err
+	}
+	for {
+		select {
+		case ev := <-c.Events():
+			if ev.Done {
+				got, err := os.ReadFile(f.Name())
+				return string(got), errors.Join(ev.Err, err)
+			}
+		case <-ctx.Done():
+			return "", errors.New("not fetched in time")
+		}
+	}
 }
 
 // TestLearned tells the volunteer what a transfer has just written.

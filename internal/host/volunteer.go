@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -92,7 +93,7 @@ func (v *volunteer) run(ctx context.Context) error {
 			return fmt.Errorf(`%s: the path of a socket has at most %d bytes; set "state dir" to a shorter one`, socket, maxSocketPath)
 		}
 		v.seeder = &seeder{
-			ms: v.ms, host: v.central, http: client, argv: v.o.Engine, log: v.o.Log, base: v.o.Timing.Retry,
+			ms: v.ms, host: v.central, secret: url.UserPassword(g.VolunteerName, g.VolunteerSecret), http: client, argv: v.o.Engine, log: v.o.Log, base: v.o.Timing.Retry,
 			wake: make(chan struct{}, 1), lost: map[content.InfoHash]bool{},
 			cfg: p2p.Config{Listen: g.SwarmListen, UploadLimit: g.Uplink, Socket: socket, Keep: 10 * time.Minute,
 				SpillDir: filepath.Join(v.state, string(statedir.Volunteer)), Logger: v.o.Log},

@@ -39,7 +39,9 @@ type Client struct {
 	ctx    context.Context
 	linger time.Duration
 	log    *slog.Logger
-	hello  *ipc.Hello
+	// unknown is Config.Unknown.
+	unknown func(content.InfoHash)
+	hello   *ipc.Hello
 
 	queue  *eventQueue
 	closed chan struct{} // no more is wanted of the engine
@@ -121,7 +123,7 @@ func Dial(ctx context.Context, socket string, cfg Config) (*Client, error) {
 // even when it fails.
 func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, said *lastWords, cfg Config) (*Client, error) {
 	c := &Client{
-		conn: conn, cmd: cmd, said: said, ctx: ctx, linger: cfg.Linger, log: cfg.Logger,
+		conn: conn, cmd: cmd, said: said, ctx: ctx, linger: cfg.Linger, log: cfg.Logger, unknown: cfg.Unknown,
 		queue:  newEventQueue(),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 		offers: map[content.Offer]uint32{}, wants: map[uint64]struct{}{},
@@ -432,6 +434,14 @@ func (c *Client) handle(f ipc.Frame) error {
 		c.mu.Unlock()
 		if reply != nil {
 			reply <- m
+		}
+	case ipc.TypeUnknown:
+		m, err := ipc.DecodeUnknown(f.Body)
+		if err != nil {
+			return err
+		}
+		if c.unknown != nil {
+			c.unknown(m.InfoHash)
 		}
 	case ipc.TypeLog:
 		m, err := ipc.DecodeLog(f.Body)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/p2p/ipc"
 )
 
@@ -29,6 +30,9 @@ type Config struct {
 	// Keep is how long such an engine goes on seeding from the files of a
 	// client that has gone, unless Seed covers them before.
 	Keep time.Duration
+	// Unknown is told of packs that Seed was called for and the central host
+	// does not publish any more. It must not block.
+	Unknown func(content.InfoHash)
 	// Logger receives what the engine has to say; nil discards it.
 	Logger *slog.Logger
 }

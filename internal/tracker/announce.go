@@ -109,7 +109,11 @@ func (t *Tracker) announcePost(w http.ResponseWriter, r *http.Request, who annou
 		t.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	reply, code, err := t.Announce(r.Context(), req, who.addr, who.name, func(module string) bool {
+	name := who.name
+	if req.Name == "" { // the secret is there for Allow
+		name = ""
+	}
+	reply, code, err := t.Announce(r.Context(), req, who.addr, name, func(module string) bool {
 		return t.cfg.Allow == nil || t.cfg.Allow(discard{}, r, module)
 	}, now)
 	if err != nil {
@@ -128,7 +132,8 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
 // Announce takes a decoded announce over. addr is where it came from; name is
-// the authenticated volunteer, "" for others; allow tells which modules the
+// the authenticated volunteer, "" for others and for a volunteer's engine that
+// announces packs on its own; allow tells which modules the
 // peer may see, nil all. The status code goes with err.
 func (t *Tracker) Announce(ctx context.Context, req *content.AnnounceRequest, addr netip.Addr, name string, allow func(module string) bool, now time.Time) (_ *content.AnnounceReply, code int, _ error) {
 	who := announcer{addr, name}
@@ -171,6 +176,9 @@ func (t *Tracker) Announce(ctx context.Context, req *content.AnnounceRequest, ad
 		if !ok || allow != nil && !allow(module) {
 			reply.Packs[i].Unknown = 1
 			continue
+		}
+		if t.cfg.Closed != nil && t.cfg.Closed(module) {
+			reply.Packs[i].Closed = 1
 		}
 		ups = append(ups, store.Update{
 			InfoHash: h, Stopped: p.Event == content.EventStopped || req.Stopping != 0,

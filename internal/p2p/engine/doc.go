@@ -15,6 +15,7 @@
 //	origin    ranges of a pack over HTTP
 //	lost      what only the host had, when it has gone
 //	bans      who sent bad data
+//	closed    who may take from packs that not everybody may read
 //
 // A pack's loop, woken by news and ten times a second:
 //

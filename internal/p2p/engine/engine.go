@@ -52,6 +52,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	bans   *bans
+	// strangers are connections to closed packs that are not let in.
+	strangers sync.Map // *torrent.PeerConn → struct{}
 
 	spawning sync.Mutex // orders wg.Go against the end of ctx
 
@@ -320,12 +322,13 @@ func (e *Engine) connAdded(c *torrent.PeerConn) {
 		e.bans.drop(c)
 		return
 	}
-	if p := e.packOf(c.Torrent()); p != nil {
+	if p := e.packOf(c.Torrent()); p != nil && !e.turnedAway(c, p) {
 		p.peersChanged()
 	}
 }
 
 func (e *Engine) connClosed(c *torrent.PeerConn) {
+	e.strangers.Delete(c)
 	if t := c.Torrent(); t != nil {
 		if p := e.packOf(t); p != nil {
 			p.mu.Lock()

@@ -62,6 +62,7 @@ type pack struct {
 	byID map[content.ID]int
 	io   [ioShards]sync.RWMutex
 	wake chan struct{}
+	door door
 	ctx  context.Context // ends with the pack
 	end  context.CancelFunc
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/p2p/ipc"
 )
 
 // seed is a pack, or a part of it, that lies outside the engine.
@@ -96,6 +97,19 @@ func (p *pack) seeded(i int) bool {
 		}
 		return errBadPiece
 	}) == nil
+}
+
+// unknown tells those who seed the pack that the host does not publish it any
+// more, or not to us.
+func (p *pack) unknown() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, sd := range p.seeds {
+		if s, ok := sd.owner.(*session); ok {
+			m := ipc.Unknown{InfoHash: p.meta.InfoHash}
+			s.out.frame(ipc.TypeUnknown, m.Encode())
+		}
+	}
 }
 
 func (p *pack) removeSeed(owner any) {

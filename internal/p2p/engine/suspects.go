@@ -55,6 +55,10 @@ func (p *pack) noteFrom(i, k int, from chunkFrom) {
 
 // messageRead is called by the library for every message: news about pieces.
 func (e *Engine) messageRead(c *torrent.PeerConn, m *pp.Message) {
+	if e.deaf(c) {
+		m.Keepalive = true // that is what the library does nothing about
+		return
+	}
 	switch m.Type {
 	case pp.Choke, pp.Unchoke:
 		if p := e.packOf(c.Torrent()); p != nil {

@@ -72,6 +72,7 @@ type announced struct {
 
 type peerAddr struct {
 	addr string // "" for one that only connects out
+	ip   netip.Addr
 	seed bool
 }
 
@@ -183,7 +184,7 @@ func (t *tracker) wait(now time.Time) time.Duration {
 	switch {
 	case t.fresh():
 		return announceGather
-	case t.news():
+	case t.news() || t.knocked():
 		return max(t.last.Add(t.least).Sub(now), announceGather)
 	}
 	return max(t.last.Add(t.interval).Sub(now), announceGather)
@@ -193,6 +194,17 @@ func (t *tracker) wait(now time.Time) time.Duration {
 func (t *tracker) fresh() bool {
 	for _, a := range t.packs {
 		if !a.started {
+			return true
+		}
+	}
+	return false
+}
+
+// knocked reports whether somebody came to a closed pack whom the host may have
+// listed by now.
+func (t *tracker) knocked() bool {
+	for _, a := range t.packs {
+		if a.p.door.knocked.Load() {
 			return true
 		}
 	}
@@ -273,6 +285,7 @@ func (t *tracker) gather(req *content.AnnounceRequest) (told []*announced) {
 		t.gone = t.gone[1:]
 	}
 	for _, a := range all {
+		a.p.door.knocked.Store(false)
 		ap := a.p.announcePack()
 		switch {
 		case !a.started:
@@ -380,10 +393,25 @@ func (t *tracker) take(reply *content.AnnounceReply) {
 				continue
 			}
 			pa := peerAddr{seed: peer.Seed != 0}
-			if ip, err := netip.ParseAddr(peer.IP); err == nil && peer.Port > 0 && peer.Port < 1<<16 {
-				pa.addr = net.JoinHostPort(ip.Unmap().String(), strconv.Itoa(peer.Port))
+			if ip, err := netip.ParseAddr(peer.IP); err == nil {
+				pa.ip = ip.Unmap()
+				if peer.Port > 0 && peer.Port < 1<<16 {
+					pa.addr = net.JoinHostPort(pa.ip.String(), strconv.Itoa(peer.Port))
+				}
 			}
 			a.peers[peer.PeerID] = pa
+		}
+		// What the host does not know any more may have been closed to us.
+		ad := &admission{closed: rp.Closed != 0 || rp.Unknown != 0}
+		if ad.closed {
+			ad.peers = make(map[string]netip.Addr, len(a.peers))
+			for id, pa := range a.peers {
+				ad.peers[id] = pa.ip
+			}
+		}
+		a.p.door.admission.Store(ad)
+		if rp.Unknown != 0 {
+			a.p.unknown()
 		}
 		a.p.plan.redialSoon.Store(true)
 		a.p.peersChanged()

@@ -27,6 +27,7 @@ const (
 	TypeOpen      Type = 34
 	TypeAnnounced Type = 35
 	TypeLog       Type = 36
+	TypeUnknown   Type = 37
 )
 
 // MaxRanges bounds the ranges of a Want or an Event.
@@ -348,6 +349,21 @@ func DecodeEvent(b []byte) (*Event, error) {
 	m.Done = d.u8() != 0
 	m.Failure = d.str()
 	m.Valid = d.ranges(1<<63 - 1)
+	return m, d.end()
+}
+
+// Unknown tells that the central host does not publish a pack that the client
+// seeds.
+type Unknown struct{ InfoHash content.InfoHash }
+
+// Encode returns the frame's body.
+func (m *Unknown) Encode() []byte { return m.InfoHash[:] }
+
+// DecodeUnknown is the inverse of Encode.
+func DecodeUnknown(b []byte) (*Unknown, error) {
+	d := decoder{b: b}
+	m := &Unknown{}
+	copy(m.InfoHash[:], d.take(len(m.InfoHash)))
 	return m, d.end()
 }
 

@@ -33,7 +33,9 @@ type Hub struct {
 	// does so for the ranges that one peer asks for.
 	TrackerDead, OriginDead atomic.Bool
 	DeadTo                  atomic.Value // its id, a string
-	interval                int          // of announces, in seconds
+	// Closed makes all packs closed to those who are not listed.
+	Closed   atomic.Bool
+	interval int // of announces, in seconds
 
 	mu    sync.Mutex
 	peers map[content.InfoHash]map[string]*hubPeer
@@ -109,6 +111,9 @@ func (h *Hub) announce(w http.ResponseWriter, r *http.Request) {
 			h.peers[ih] = map[string]*hubPeer{}
 		}
 		rp := content.ReplyPack{InfoHash: ap.InfoHash}
+		if h.Closed.Load() {
+			rp.Closed = 1
+		}
 		for id, p := range h.peers[ih] {
 			if id != req.PeerID {
 				rp.Peers = append(rp.Peers, p.ReplyPeer)

@@ -1,0 +1,126 @@
+package host
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/host/statedir"
+	"github.com/prsync/prsync/internal/p2p"
+)
+
+// TestGuardedModuleIsSeeded has a volunteer seed a module with auth users, to
+// those who may read it and to nobody else.
+func TestGuardedModuleIsSeeded(t *testing.T) {
+	s := newSite(t)
+	text := strings.Repeat("for your eyes only\n", 40000)
+	s.write("tree/file", text)
+	s.write("edge1.d/file", text)
+	s.write("ann.secrets", "ann:sesame\n")
+	if err := os.Chmod(s.path("ann.secrets"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guarded := "\n[guarded]\nrescan interval = 0\nswarm = yes\nauth users = ann\nsecrets file = " + s.path("ann.secrets") + "\npath = "
+	hub := s.central(pub+"path = "+s.dir+"/none"+guarded+s.path("tree")+"\n", func(o *Options) { o.Timing.Settle = time.Hour })
+	s.volunteer(1, hub.Bound.URL, guarded+s.path("edge1.d"), func(o *Options) { o.Engine = []string{os.Args[0], engineArg} })
+
+	// What the daemon gives to a client that ann's password has let in.
+	key, err := statedir.MakeTokenKey(hub.Bound.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := func(module string) string {
+		u, err := url.Parse(hub.Bound.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.User = url.UserPassword(content.TokenUser, content.NewToken(key, module, netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)))
+		return u.String()
+	}
+	packs := func() []os.DirEntry {
+		all, _ := os.ReadDir(s.path("hub/central/index/guarded/packs"))
+		return all
+	}
+	s.wait("the first scan", 10*time.Second, func() bool { return len(packs()) == 1 })
+	ih, err := content.ParseInfoHash(packs()[0].Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrape := "/scrape?info_hash=" + escapeBytes(ih[:])
+	s.wait("the seed", 10*time.Second, func() bool { return strings.Contains(s.get(as("guarded")+scrape).body, "8:completei1e") })
+	if got := s.get(hub.Bound.URL + scrape).body; strings.Contains(got, "completei1e") {
+		t.Errorf("who has not said who he is is told of the swarm: %q", got)
+	}
+
+	fetch := func(u string) (string, error) {
+		t.Helper()
+		c, err := p2p.Spawn(context.Background(), []string{os.Args[0], engineArg}, p2p.Config{SpillDir: s.dir, Stall: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.swarmed(c, content.Offer{URL: u, Module: "guarded", Generation: 1}, text)
+	}
+	// The host has the file no more: all of it comes from the volunteer.
+	if err := os.Remove(s.path("tree/file")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := fetch(as("guarded")); err != nil || got != text {
+		t.Errorf("who may read the module got %d bytes, %v", len(got), err)
+	}
+	for _, u := range []string{hub.Bound.URL, as("pub")} {
+		if got, err := fetch(u); err == nil || strings.Contains(got, "eyes") {
+			t.Errorf("who may not read the module got %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+// TestRefusedModuleIsToldOf has the volunteer's operator learn why a module is
+// not seeded.
+func TestRefusedModuleIsToldOf(t *testing.T) {
+	s := newSite(t)
+	s.write("edge1.d/file", "content")
+	hub := s.central("[other]\nrescan interval = 0\npath = "+s.dir+"/none\n", nil)
+	e := s.volunteer(1, hub.Bound.URL, "", func(o *Options) { o.Engine = []string{os.Args[0], engineArg} })
+	s.wait("the complaint", 10*time.Second, func() bool {
+		return strings.Contains(e.log.String(), `the module is not seeded`) && strings.Contains(e.log.String(), `is not in the swarm here`)
+	})
+}
+
+// TestPackedAnew has a volunteer seed what it holds in the packs that a host
+// has after it lost its index, instead of those of before.
+func TestPackedAnew(t *testing.T) {
+	s := newSite(t)
+	s.write("tree/one", strings.Repeat("one", 1000))
+	s.write("edge1.d/one", strings.Repeat("one", 1000))
+	hub := s.central(pub+"path = "+s.path("tree"), nil)
+	url := hub.Bound.URL
+	seeded := func() (hash string) {
+		all, _ := os.ReadDir(s.path("hub/central/index/pub/packs"))
+		if len(all) != 1 {
+			return ""
+		}
+		ih, err := content.ParseInfoHash(all[0].Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := s.get(url + "/scrape?info_hash=" + escapeBytes(ih[:])).body; !strings.Contains(body, "completei1e") {
+			return ""
+		}
+		return all[0].Name()
+	}
+	s.volunteer(1, url, "", func(o *Options) { o.Engine = []string{os.Args[0], engineArg} })
+	var first string
+	s.wait("the seed", 10*time.Second, func() bool { first = seeded(); return first != "" })
+	hub.stop()
+	if err := os.RemoveAll(s.path("hub")); err != nil {
+		t.Fatal(err)
+	}
+	s.write("tree/two", strings.Repeat("two", 1000))
+	s.central("http listen = "+hub.Bound.HTTP.String()+"\n"+pub+"path = "+s.path("tree"), nil)
+	s.wait("the seed of the new pack", 20*time.Second, func() bool { h := seeded(); return h != "" && h != first })
+}
