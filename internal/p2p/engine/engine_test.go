@@ -74,6 +74,10 @@ func TestPartialMirror(t *testing.T) {
 	if more := h.Origin.Sent() - sent; more != 0 {
 		t.Errorf("%d bytes more were fetched for the neighbour in the same piece", more)
 	}
+	// They count for who asks for them first, as what they are.
+	if want := [3]int64{byOrigin: 90_000}; p.totals != want || p.e.Stats().Bytes != want {
+		t.Errorf("the events tell of %v, the engine of %v, want %v", p.totals, p.e.Stats().Bytes, want)
+	}
 	// The same content for a second asker is copied.
 	p.d = t.TempDir()
 	p.fetch(h.Offer(), b, 1, []byte("other"))

@@ -66,30 +66,36 @@ type pack struct {
 	ctx  context.Context // ends with the pack
 	end  context.CancelFunc
 
-	mu       sync.Mutex
-	gone     bool
-	pieces   []piece
-	slots    map[int]*slot // by entry
-	seeds    []*seed
-	spill    spill
-	checks   []int // pieces to hash: what lies here may be right already
-	blame    map[int]*suspects
-	bad      map[string]struct{} // addresses to report
-	corrupt  int64               // bytes, since the last report
-	left     int64               // bytes of pieces wanted and incomplete
-	bytes    [3]int64            // verified, whole pieces
-	progress time.Time           // of a wanted piece, or of data for one
+	mu      sync.Mutex
+	gone    bool
+	pieces  []piece
+	slots   map[int]*slot // by entry
+	seeds   []*seed
+	spill   spill
+	checks  []int // pieces to hash: what lies here may be right already
+	blame   map[int]*suspects
+	bad     map[string]struct{} // addresses to report
+	corrupt int64               // bytes, since the last report
+	left    int64               // bytes of pieces wanted and incomplete
+	bytes   [3]int64            // verified, whole pieces
+	// brought are parts of pieces that came along before anybody asked for the
+	// contents they belong to. Who asks first has fetched them.
+	brought  map[share]provenance
+	progress time.Time // of a wanted piece, or of data for one
 	plan     plan
 	sources  sources
 	trace    trace
 }
+
+// share is the part that a content has in a piece.
+type share struct{ piece, entry int }
 
 func newPack(e *Engine, meta *content.Pack, tr *tracker) *pack {
 	p := &pack{
 		e: e, meta: meta, tr: tr, wake: make(chan struct{}, 1),
 		byID:   make(map[content.ID]int, len(meta.Entries)),
 		pieces: make([]piece, meta.NumPieces()), slots: map[int]*slot{},
-		blame: map[int]*suspects{}, bad: map[string]struct{}{}, progress: time.Now(),
+		blame: map[int]*suspects{}, brought: map[share]provenance{}, bad: map[string]struct{}{}, progress: time.Now(),
 	}
 	for i := range meta.Entries {
 		p.byID[meta.Entries[i].ID] = i
@@ -393,7 +399,11 @@ func (p *pack) complete(i int, by provenance) (finished []*slot) {
 		p.bytes[by] += p.meta.PieceSize(i)
 	}
 	p.spans(p.pieceOffset(i), p.pieceOffset(i)+p.meta.PieceSize(i), func(s span) error {
-		if sl := p.slots[s.entry]; s.entry >= 0 && sl != nil && !sl.done {
+		sl := p.slots[s.entry]
+		if s.entry >= 0 && sl == nil && by != byLocal && p.seedOf(s.entry) == nil {
+			p.brought[share{i, s.entry}] = by
+		}
+		if s.entry >= 0 && sl != nil && !sl.done {
 			local := sl.takeHave(s.off, s.off+s.n)
 			var ev content.Event
 			ev.Bytes[byLocal] += local
@@ -527,6 +537,7 @@ func (p *pack) lose(i int) {
 	}
 	p.plan.lost = append(p.plan.lost, i)
 	p.spans(p.pieceOffset(i), p.pieceOffset(i)+p.meta.PieceSize(i), func(s span) error {
+		delete(p.brought, share{i, s.entry})
 		if sl := p.slots[s.entry]; s.entry >= 0 && sl != nil && !sl.done {
 			sl.left++
 		}

@@ -191,8 +191,13 @@ func (p *pack) attach(entry int, w *want) {
 		pc := &p.pieces[i]
 		if pc.wanted++; pc.complete {
 			off, end := p.within(e, i)
-			s.takeHave(off, end)
-			ev.Bytes[byLocal] += end - off
+			had, by := s.takeHave(off, end), byLocal
+			if b, ok := p.brought[share{i, entry}]; ok {
+				by = b
+				delete(p.brought, share{i, entry})
+			}
+			ev.Bytes[byLocal] += had
+			ev.Bytes[by] += end - off - had
 			continue
 		}
 		if pc.wanted == 1 {
@@ -206,8 +211,10 @@ func (p *pack) attach(entry int, w *want) {
 	}
 	p.progress = time.Now()
 	p.plan.wantAt = p.progress
-	if ev.Bytes[byLocal] > 0 {
-		p.e.totals.bytes[byLocal].Add(ev.Bytes[byLocal])
+	if ev.Bytes != [3]int64{} {
+		for src, n := range ev.Bytes {
+			p.e.totals.bytes[src].Add(n)
+		}
 		s.tell(ev)
 	}
 	whole := s.left == 0
