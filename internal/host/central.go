@@ -120,8 +120,9 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	c.gate = &gatekeeper{ms: c.ms, secrets: c.secrets, tokens: tokens}
 	c.packs = newPackCache(c.ms)
 	defer c.packs.close()
-	c.meter = newMeter(g.Uplink)
-	blobs := origin.New(c.packs.get, origin.Config{Uplink: g.Uplink})
+	uplink := newUplink(g.Uplink)
+	c.meter = newMeter(uplink)
+	blobs := origin.New(c.packs.get, origin.Config{Wait: uplink.wait})
 	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups), peers: c.peersOf}
 	transport := newTransport(c.o.RootCAs)
 	defer transport.CloseIdleConnections()
@@ -187,6 +188,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 		defer seeder.Wait()
 		defer stopSeeding()
 		seeder.Go(func() { c.seeder.run(seeding) })
+		seeder.Go(func() { uplink.share(seeding, c.seeder) })
 	}
 	c.o.Log.Info("central host", "url", c.url, "http", bound.HTTP.String(), "rsync", fmt.Sprint(bound.Rsync), "modules", len(c.ms.all()), "state", c.state)
 	notify(c.o.getenv, "READY=1")

@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/index"
 )
@@ -116,21 +114,12 @@ func openContent(root string, r *index.Reader, path string, id content.ID) (*hel
 
 // meter measures and limits what a service sends to customers.
 type meter struct {
-	active  atomic.Int64 // requests being served
-	sent    atomic.Int64 // bytes
-	limiter *rate.Limiter
-	turn    chan struct{} // held by the one who waits for the limiter
+	active atomic.Int64 // requests being served
+	sent   atomic.Int64 // bytes
+	uplink *uplink
 }
 
-// newMeter limits to so many bytes per second, 0 is unlimited.
-func newMeter(limit int64) *meter {
-	m := &meter{}
-	if limit > 0 {
-		m.limiter = rate.NewLimiter(rate.Limit(limit), int(max(sendChunk, min(limit, 1<<30))))
-		m.turn = make(chan struct{}, 1)
-	}
-	return m
-}
+func newMeter(u *uplink) *meter { return &meter{uplink: u} }
 
 const (
 	// sendChunk is sent between two looks at the limit.
@@ -183,7 +172,7 @@ func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	}
 	for l.N > heldBack {
 		n := min(sendChunk, l.N-heldBack)
-		if err := w.m.wait(w.ctx, int(n)); err != nil {
+		if err := w.m.uplink.wait(w.ctx, int(n)); err != nil {
 			return total, err
 		}
 		k, err := io.Copy(w.ResponseWriter, io.LimitReader(l.R, n))
@@ -204,28 +193,11 @@ func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	if err := w.f.check(); err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if err := w.m.wait(w.ctx, len(tail)); err != nil {
+	if err := w.m.uplink.wait(w.ctx, len(tail)); err != nil {
 		return total, err
 	}
 	n, err := w.ResponseWriter.Write(tail)
 	l.N -= int64(n)
 	w.m.sent.Add(int64(n))
 	return total + int64(n), err
-}
-
-// wait waits until n bytes may be sent. One customer at a time asks the
-// limiter, in the order in which they came: what the others would reserve
-// there stays reserved when they give up, and holds up those who come later
-// for as long as sending it would have taken.
-func (m *meter) wait(ctx context.Context, n int) error {
-	if m.limiter == nil {
-		return nil
-	}
-	select {
-	case m.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-m.turn }()
-	return m.limiter.WaitN(ctx, n)
 }

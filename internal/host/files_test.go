@@ -102,7 +102,7 @@ func TestChangeWhileServing(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := entryOf(t, root, "file")
-				m := newMeter(0)
+				m := newMeter(newUplink(0))
 				slow := make(chan struct{})
 				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					f, err := openEntry(root, e)
@@ -175,7 +175,7 @@ func (p *pausing) ReadFrom(src io.Reader) (int64, error) {
 func TestMeter(t *testing.T) {
 	root := t.TempDir()
 	os.WriteFile(filepath.Join(root, "file"), make([]byte, 3<<20), 0o644)
-	m := newMeter(2 << 20)
+	m := newMeter(newUplink(2 << 20))
 	f, err := openEntry(root, entryOf(t, root, "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestMeter(t *testing.T) {
 // TestMeterForgetsWhoGaveUp: customers who left take nothing from those who
 // stay.
 func TestMeterForgetsWhoGaveUp(t *testing.T) {
-	m := newMeter(sendChunk)
+	m := newUplink(sendChunk)
 	m.limiter.AllowN(time.Now(), sendChunk) // nothing is left
 	ctx, giveUp := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup

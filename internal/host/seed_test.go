@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -117,6 +118,41 @@ func (s *site) swarmed(c *p2p.Client, offer content.Offer, text string) (string,
 		case <-ctx.Done():
 			return "", errors.New("not fetched in time")
 		}
+	}
+}
+
+// TestUplinkIsShared has a volunteer send to a peer and to a customer at the
+// same time: both draw on one uplink.
+func TestUplinkIsShared(t *testing.T) {
+	s := newSite(t)
+	text := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 3<<20/44)
+	s.write("tree/file", text)
+	hub := s.central(pub+"path = "+s.path("tree"), func(o *Options) { o.Timing.Settle = time.Hour })
+	s.write("edge1.d/copy", text)
+	e := s.volunteer(1, hub.Bound.URL, "uplink = 1M\n", func(o *Options) { o.Engine = []string{os.Args[0], engineArg} })
+	s.redirected(hub, "/pub/file", e)
+	if err := os.Remove(s.path("tree/file")); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var customer sync.WaitGroup
+	customer.Go(func() {
+		if a := s.get("http://" + e.Bound.HTTP.String() + "/pub/copy"); a.code != 200 || a.body != text {
+			t.Errorf("the customer got status %d and %d bytes", a.code, len(a.body))
+		}
+	})
+	c, err := p2p.Spawn(context.Background(), []string{os.Args[0], engineArg}, p2p.Config{SpillDir: s.dir, Stall: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.swarmed(c, content.Offer{URL: hub.Bound.URL, Module: "pub", Generation: 1}, text); err != nil || got != text {
+		t.Errorf("the peer got %d bytes, %v", len(got), err)
+	}
+	customer.Wait()
+	// 6 MiB at 1 MiB/s, of which a second's worth may go at once, and half of
+	// one until the engine's sending is noticed.
+	if d := time.Since(began); d < 4*time.Second {
+		t.Errorf("6 MiB left within %v by an uplink of 1 MiB/s", d)
 	}
 }
 

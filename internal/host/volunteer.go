@@ -78,7 +78,8 @@ func Volunteer(ctx context.Context, o Options) error {
 // run joins the parts, and ends with the first of them.
 func (v *volunteer) run(ctx context.Context) error {
 	g := &v.started.Global
-	v.meter = newMeter(g.Uplink)
+	uplink := newUplink(g.Uplink)
+	v.meter = newMeter(uplink)
 	if g.CustomerLimit > 0 {
 		v.serving = make(chan struct{}, g.CustomerLimit)
 	}
@@ -129,6 +130,7 @@ func (v *volunteer) run(ctx context.Context) error {
 	var seeding sync.WaitGroup
 	if v.seeder != nil {
 		seeding.Go(func() { v.seeder.run(engine) })
+		seeding.Go(func() { uplink.share(engine, v.seeder) })
 	}
 	parts.Go(func() { v.ann.run(ctx) })
 	v.o.Log.Info("volunteer", "name", g.VolunteerName, "central", v.central, "http", v.web.addr().String(), "modules", len(v.ms.all()), "state", v.state)

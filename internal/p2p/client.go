@@ -41,6 +41,7 @@ type Client struct {
 	log    *slog.Logger
 	// unknown is Config.Unknown.
 	unknown func(content.InfoHash)
+	setup   *ipc.Setup
 	hello   *ipc.Hello
 
 	queue  *eventQueue
@@ -123,7 +124,7 @@ func Dial(ctx context.Context, socket string, cfg Config) (*Client, error) {
 // even when it fails.
 func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, said *lastWords, cfg Config) (*Client, error) {
 	c := &Client{
-		conn: conn, cmd: cmd, said: said, ctx: ctx, linger: cfg.Linger, log: cfg.Logger, unknown: cfg.Unknown,
+		conn: conn, cmd: cmd, said: said, ctx: ctx, linger: cfg.Linger, log: cfg.Logger, unknown: cfg.Unknown, setup: cfg.setup(),
 		queue:  newEventQueue(),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 		offers: map[content.Offer]uint32{}, wants: map[uint64]struct{}{},
@@ -286,6 +287,16 @@ func (c *Client) Stats() content.SwarmStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stats
+}
+
+// LimitUpload changes what the engine may send, in bytes per second; 0 leaves
+// what it was started with.
+func (c *Client) LimitUpload(n int64) error {
+	s := *c.setup
+	if n > 0 {
+		s.UploadLimit = n
+	}
+	return c.conn.Send(ipc.TypeSetup, s.Encode(), nil)
 }
 
 // Err returns nil while the engine can be used.

@@ -57,6 +57,8 @@ type Source func(content.InfoHash) (*content.Pack, io.ReaderAt, error)
 type Config struct {
 	// Uplink limits what leaves, in bytes per second; 0 is unlimited.
 	Uplink int64
+	// Wait takes the place of Uplink: it returns when so many bytes may leave.
+	Wait func(ctx context.Context, n int) error
 	// MaxRequests limits the requests served at a time; beyond it the answer
 	// is 429. 0 means 1000.
 	MaxRequests int
@@ -259,7 +261,10 @@ const chunk = 32 << 10
 var buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 func (h *Handler) wait(ctx context.Context, n int) error {
-	if h.limiter == nil {
+	switch {
+	case h.cfg.Wait != nil:
+		return h.cfg.Wait(ctx, n)
+	case h.limiter == nil:
 		return nil
 	}
 	return h.limiter.WaitN(ctx, n)
