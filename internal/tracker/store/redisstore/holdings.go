@@ -17,7 +17,7 @@ const (
 	// updateLapse is longer than an update may take: a slot is never reused
 	// while someone may still write to it.
 	updateLapse = 2 * time.Minute
-	batch       = 4000 // commands in one pipeline
+	perTrip     = 4000 // commands in one pipeline
 )
 
 // luaFresh gives a volunteer a fresh slot, retires the old one and returns it.
@@ -110,7 +110,7 @@ func (s *Store) Update(ctx context.Context, name string, h *content.Holdings) (i
 func (s *Store) set(ctx context.Context, slot int, ids []byte) (changed int64, err error) {
 	const size = len(content.ID{})
 	for len(ids) > 0 {
-		part := ids[:min(len(ids), batch*size)]
+		part := ids[:min(len(ids), perTrip*size)]
 		ids = ids[len(part):]
 		cmds, err := s.c.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for ; len(part) > 0; part = part[size:] {

@@ -45,8 +45,9 @@ const (
 
 // Store is a store.Store in Redis. It is safe for concurrent use.
 type Store struct {
-	c     *redis.Client
-	lists lists
+	c         *redis.Client
+	lists     lists
+	announces batch
 
 	mu    sync.Mutex
 	epoch string         // of slots
@@ -67,6 +68,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	// Errors are returned; the library would also print them.
 	redis.SetLogger(quiet{})
 	s := &Store{c: redis.NewClient(opt), epoch: "-"}
+	s.announces.c, s.announces.script = s.c, luaAnnounce
 	if err := s.c.Ping(ctx).Err(); err != nil {
 		s.c.Close()
 		return nil, fmt.Errorf("tracker store at %s: %w; is Redis or Valkey running there?", opt.Addr, err)
@@ -82,7 +84,10 @@ func (quiet) Printf(context.Context, string, ...any) {}
 func (s *Store) Save(ctx context.Context) error { return ctx.Err() }
 
 // Close implements store.Store.
-func (s *Store) Close() error { return s.c.Close() }
+func (s *Store) Close() error {
+	s.announces.close()
+	return s.c.Close()
+}
 
 // luaPut records a volunteer unless there are too many and returns its version.
 var luaPut = redis.NewScript(`

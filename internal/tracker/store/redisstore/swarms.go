@@ -175,14 +175,16 @@ for i, n in ipairs(names) do
 end
 return {prev, ns, nd + nq, version, table.concat(list)}`)
 
-// Announce implements store.Store, in one round trip.
+// Announce implements store.Store, in one round trip with others that come at
+// the same time.
 func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time) ([]store.Swarm, error) {
 	if len(ups) == 0 {
 		return nil, nil
 	}
 	out := make([]store.Swarm, len(ups))
 	have := make([]*list, len(ups))
-	answers, err := s.script(ctx, luaAnnounce, len(ups), func(i int) []any {
+	args := make([][]any, len(ups))
+	for i := range ups {
 		u := &ups[i]
 		var value []byte
 		if !u.Stopped {
@@ -193,9 +195,10 @@ func (s *Store) Announce(ctx context.Context, ups []store.Update, now time.Time)
 			version = have[i].version
 		}
 		// A score is a float64: the order's upper 53 bits, then by name.
-		return []any{prefix, u.InfoHash[:], entry(&u.Peer), value, store.Order(u.Peer.ID) >> 11, u.Want,
+		args[i] = []any{prefix, u.InfoHash[:], entry(&u.Peer), value, store.Order(u.Peer.ID) >> 11, u.Want,
 			int(keep.Seconds()), store.MaxSwarms, store.MaxPeersPerSwarm, version}
-	})
+	}
+	answers, err := s.announces.run(ctx, args)
 	if err != nil {
 		return nil, err
 	}
@@ -250,34 +253,6 @@ func readSwarm(out *store.Swarm, u *store.Update, answer any, have *list, now ti
 		}
 	}
 	return l, nil
-}
-
-// script runs a script n times in one round trip.
-func (s *Store) script(ctx context.Context, script *redis.Script, n int, args func(i int) []any) ([]any, error) {
-	cmds := make([]*redis.Cmd, n)
-	for try := 0; ; try++ {
-		_, err := s.c.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i := range cmds {
-				cmds[i] = script.EvalSha(ctx, p, nil, args(i)...)
-			}
-			return nil
-		})
-		if err == nil || errors.Is(err, redis.Nil) {
-			break
-		}
-		// The server forgets scripts when it is started again.
-		if !redis.HasErrorPrefix(err, "NOSCRIPT") || try > 0 {
-			return nil, err
-		}
-		if err := script.Load(ctx, s.c).Err(); err != nil {
-			return nil, err
-		}
-	}
-	out := make([]any, n)
-	for i, c := range cmds {
-		out[i] = c.Val()
-	}
-	return out, nil
 }
 
 func entry(p *store.Peer) string { return p.ID + p.IP }
