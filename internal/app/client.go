@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -173,6 +174,7 @@ func (p *program) clientEnv(o *options.Options) client.Env {
 		OpenFile: func(name string) (io.ReadCloser, error) {
 			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 		},
+		Acking:      func(c *net.TCPConn) io.Reader { return daemon.Acking(c) },
 		SetSockopts: func(c syscall.RawConn, words string) []error { return daemon.SetSocketOptions(c, words) },
 		Trace:       trace,
 		Warn:        func(line string) { fmt.Fprintln(p.stderr, line) },

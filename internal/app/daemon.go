@@ -116,7 +116,7 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		Stdin:  strings.NewReader(""), Names: names,
 	}
 	sp := session.Params{
-		Opts: o, Server: true, Sender: o.Sender, In: s.In, Out: session.Limit(s.Out, o.Bwlimit), Remote: s.Protocol,
+		Opts: o, Server: true, Sender: o.Sender, In: s.Reader, Out: session.Limit(s.Out, o.Bwlimit), Remote: s.Protocol,
 		Protocol: s.Protocol, Args: args, Module: m, Env: env,
 		Close: func() {
 			unix.Shutdown(int(s.In.Fd()), unix.SHUT_RDWR)

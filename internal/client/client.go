@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -44,6 +45,9 @@ type Env struct {
 	OpenFile func(name string) (io.ReadCloser, error)
 	// SetSockopts applies the words of --sockopts to a socket.
 	SetSockopts func(c syscall.RawConn, words string) []error
+	// Acking returns a reader of a connection to a daemon that acknowledges what
+	// has come before it waits for more; nil leaves that to the kernel.
+	Acking func(c *net.TCPConn) io.Reader
 	// Convert turns an argument into the other side's character set; nil
 	// leaves all as they are. (--iconv together with --secluded-args)
 	Convert func(arg string) string

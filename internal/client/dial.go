@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -55,8 +56,19 @@ func (d *dialer) open(ctx context.Context, host string, port int) (*Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := c.(*net.TCPConn); ok && d.env.Acking != nil {
+		c = &ackingConn{tcp, d.env.Acking(tcp)}
+	}
 	return &Conn{In: c, Out: c, Protocol: d.o.Protocol}, nil
 }
+
+// ackingConn reads a connection by another reader.
+type ackingConn struct {
+	net.Conn
+	reader io.Reader
+}
+
+func (c *ackingConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
 type endpoint struct{ host, port string }
 

@@ -50,7 +50,7 @@ func (c *connection) authenticate(m *conf.Module) (user string, readOnly bool, e
 	}
 	challenge := digest.NewChallenge()
 	c.printf("@RSYNCD: AUTHREQD %s\n", challenge)
-	line, err := rsyncproto.ReadLine(c.in, rsyncproto.MaxDaemonLine)
+	line, err := rsyncproto.ReadLine(c.reader, rsyncproto.MaxDaemonLine)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", false, err
 	}

@@ -28,8 +28,10 @@ const handshakeLimit = 60 * time.Second
 type connection struct {
 	d       *daemon
 	in, out *os.File
-	shell   bool // started by a remote shell: no address, no deadlines
-	last    bool // this process is the one that transfers
+	// reader is how to read from in.
+	reader io.Reader
+	shell  bool // started by a remote shell: no address, no deadlines
+	last   bool // this process is the one that transfers
 
 	file *conf.File
 	log  *Log
@@ -119,7 +121,7 @@ func (c *connection) readProxy(ctx context.Context, g *conf.Global) error {
 		c.log.Printf("proxy protocol rejected from untrusted peer %s (%s)", undeterminedHost, c.addr)
 		return exitcode.Silent(exitcode.SocketIO)
 	}
-	addr, err := readProxyHeader(c.in)
+	addr, err := readProxyHeader(c.reader)
 	if err != nil {
 		if c.timedOut(err) {
 			return exitcode.Silent(exitcode.Timeout)
@@ -193,7 +195,7 @@ func (c *connection) greet(g *conf.Global) error {
 		}
 		c.printf("\n")
 	}
-	line, err := rsyncproto.ReadLine(c.in, rsyncproto.MaxGreetingLine)
+	line, err := rsyncproto.ReadLine(c.reader, rsyncproto.MaxGreetingLine)
 	if err != nil {
 		return c.lost(err)
 	}
@@ -214,7 +216,7 @@ func (c *connection) greet(g *conf.Global) error {
 // selectModule reads which module the client wants; nil when it wanted a list
 // or gets none.
 func (c *connection) selectModule() (*conf.Module, error) {
-	line, err := rsyncproto.ReadLine(c.in, rsyncproto.MaxGreetingLine)
+	line, err := rsyncproto.ReadLine(c.reader, rsyncproto.MaxGreetingLine)
 	if err != nil {
 		return nil, c.lost(err)
 	}
@@ -225,10 +227,10 @@ func (c *connection) selectModule() (*conf.Module, error) {
 			return nil, exitcode.Silent(exitcode.Protocol)
 		}
 		c.earlyInput = make([]byte, n)
-		if _, err := io.ReadFull(c.in, c.earlyInput); err != nil {
+		if _, err := io.ReadFull(c.reader, c.earlyInput); err != nil {
 			return nil, c.lost(err)
 		}
-		if line, err = rsyncproto.ReadLine(c.in, rsyncproto.MaxGreetingLine); err != nil {
+		if line, err = rsyncproto.ReadLine(c.reader, rsyncproto.MaxGreetingLine); err != nil {
 			return nil, c.lost(err)
 		}
 	}

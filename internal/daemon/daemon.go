@@ -104,6 +104,8 @@ type Session struct {
 	Protocol int
 	// In and Out are the connection, nothing of it read ahead.
 	In, Out *os.File
+	// Reader is how to read from In.
+	Reader io.Reader
 	// RemoteShell is set for a daemon that a remote shell started.
 	RemoteShell bool
 

@@ -86,7 +86,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		return c.refuse(exitcode.Syntax, "%v", err)
 	}
 	s := &Session{
-		Module: m, Global: &c.file.Global, Protocol: c.protocol, In: c.in, Out: c.out, RemoteShell: c.shell,
+		Module: m, Global: &c.file.Global, Protocol: c.protocol, In: c.in, Out: c.out, Reader: c.reader, RemoteShell: c.shell,
 		Addr: c.addr, Host: c.host, User: user, ReadOnly: readOnly,
 		Dir: where.inner, FullPath: where.full, Inner: where.inner != "/",
 		NumericIDs: numericIDs(m, where.chroot),
@@ -279,7 +279,7 @@ func (c *connection) moveIn(s *Session, where modulePath) error {
 // returns the arguments for the environment of hooks that came before s.Args.
 func (c *connection) readRequest(s *Session) (early []string, err error) {
 	g := &globber{fs: rootFS{s.Root}, excluded: excluder(s.Filter), sanitize: s.Inner}
-	r := &argReader{in: c.in, module: s.Module.Name, nulls: c.protocol >= 30, expand: g.expand}
+	r := &argReader{in: c.reader, module: s.Module.Name, nulls: c.protocol >= 30, expand: g.expand}
 	if s.Args, s.Paths, err = r.read(); err != nil {
 		return nil, c.badRequest(err)
 	}

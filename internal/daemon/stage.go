@@ -109,7 +109,7 @@ func ServeShell(ctx context.Context, cfg Config) error {
 	case stageTransfer:
 		return d.serveHandoff(ctx)
 	}
-	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: true}
+	c := &connection{d: d, in: d.Stdin, out: d.Stdout, reader: d.Stdin, shell: true}
 	return c.serve(ctx)
 }
 
@@ -120,7 +120,7 @@ func (d *daemon) serveSocket(ctx context.Context) error {
 		return exitcode.New(exitcode.SocketIO, "cannot use the socket on standard input: %w", err)
 	}
 	defer conn.Close()
-	c := &connection{d: d, in: conn, out: conn}
+	c := &connection{d: d, in: conn, out: conn, reader: Acking(conn)}
 	return c.serve(ctx)
 }
 
@@ -181,7 +181,7 @@ func (d *daemon) serveHandoff(ctx context.Context) error {
 	if err != nil {
 		return exitcode.New(exitcode.IPC, "cannot read what to serve: %w", err)
 	}
-	c := &connection{d: d, in: d.Stdin, out: d.Stdout, shell: h.Shell, last: true,
+	c := &connection{d: d, in: d.Stdin, out: d.Stdout, reader: d.Stdin, shell: h.Shell, last: true,
 		protocol: h.Protocol, addr: h.Addr, host: h.Host, earlyInput: h.EarlyInput}
 	if !h.Shell {
 		conn, err := pollable(d.Stdin, "client")
@@ -189,7 +189,7 @@ func (d *daemon) serveHandoff(ctx context.Context) error {
 			return exitcode.New(exitcode.SocketIO, "cannot use the socket on standard input: %w", err)
 		}
 		defer conn.Close()
-		c.in, c.out = conn, conn
+		c.in, c.out, c.reader = conn, conn, Acking(conn)
 	}
 	if err := c.start(); err != nil {
 		return err
