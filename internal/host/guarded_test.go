@@ -42,15 +42,11 @@ func TestGuardedModuleIsSeeded(t *testing.T) {
 		u.User = url.UserPassword(content.TokenUser, content.NewToken(key, module, netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour)))
 		return u.String()
 	}
-	packs := func() []os.DirEntry {
-		all, _ := os.ReadDir(s.path("hub/central/index/guarded/packs"))
-		return all
-	}
-	s.wait("the first scan", 10*time.Second, func() bool { return len(packs()) == 1 })
-	ih, err := content.ParseInfoHash(packs()[0].Name())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var ih content.InfoHash
+	s.wait("the first scan", 10*time.Second, func() (found bool) {
+		ih, found = s.onlyPack("guarded")
+		return found
+	})
 	scrape := "/scrape?info_hash=" + escapeBytes(ih[:])
 	s.wait("the seed", 10*time.Second, func() bool { return strings.Contains(s.get(as("guarded")+scrape).body, "8:completei1e") })
 	if got := s.get(hub.Bound.URL + scrape).body; strings.Contains(got, "completei1e") {
@@ -79,6 +75,16 @@ func TestGuardedModuleIsSeeded(t *testing.T) {
 	}
 }
 
+// onlyPack finds the one pack that the host has of a module.
+func (s *site) onlyPack(module string) (ih content.InfoHash, found bool) {
+	all, _ := os.ReadDir(s.path("hub/central/index/" + module + "/packs"))
+	if len(all) != 1 {
+		return ih, false
+	}
+	ih, err := content.ParseInfoHash(all[0].Name()) // one being written has another name
+	return ih, err == nil
+}
+
 // TestRefusedModuleIsToldOf has the volunteer's operator learn why a module is
 // not seeded.
 func TestRefusedModuleIsToldOf(t *testing.T) {
@@ -100,18 +106,14 @@ func TestPackedAnew(t *testing.T) {
 	hub := s.central(pub+"path = "+s.path("tree"), nil)
 	url := hub.Bound.URL
 	seeded := func() (hash string) {
-		all, _ := os.ReadDir(s.path("hub/central/index/pub/packs"))
-		if len(all) != 1 {
+		ih, found := s.onlyPack("pub")
+		if !found {
 			return ""
-		}
-		ih, err := content.ParseInfoHash(all[0].Name())
-		if err != nil {
-			t.Fatal(err)
 		}
 		if body := s.get(url + "/scrape?info_hash=" + escapeBytes(ih[:])).body; !strings.Contains(body, "completei1e") {
 			return ""
 		}
-		return all[0].Name()
+		return ih.String()
 	}
 	s.volunteer(1, url, "", func(o *Options) { o.Engine = []string{os.Args[0], engineArg} })
 	var first string
