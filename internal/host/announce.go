@@ -193,13 +193,14 @@ func (a *announcer) send(ctx context.Context, req *content.AnnounceRequest) (*co
 	return reply, nil
 }
 
-// hideURL shortens an HTTP client's error, which repeats the request.
+// hideURL shortens an HTTP client's error, which repeats the request, and says
+// what to do about it.
 func hideURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
-		return u.Err
+		err = u.Err
 	}
-	return err
+	return Hint(err)
 }
 
 // listenPort is the port customers reach, for an address without a host.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host/statedir"
 	"github.com/prsync/prsync/internal/p2p/origin"
 	"github.com/prsync/prsync/internal/tracker"
@@ -82,13 +83,13 @@ func (c *central) openStore(ctx context.Context, f *conf.File) (store.Store, err
 	if where != "" && where != "memory" {
 		st, err := redisstore.Open(ctx, where)
 		if err != nil {
-			return nil, fmt.Errorf("tracker store: %w", err)
+			return nil, exitcode.New(exitcode.SocketIO, "%w", err)
 		}
 		return st, nil
 	}
 	dir := statedir.Tracker(c.state)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("tracker store: %w", err)
+		return nil, exitcode.New(exitcode.FileIO, "tracker store: %w", Hint(err))
 	}
 	st, err := store.Open(dir)
 	if errors.Is(err, store.ErrBadSnapshot) {
@@ -96,7 +97,7 @@ func (c *central) openStore(ctx context.Context, f *conf.File) (store.Store, err
 		err = nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("tracker store: %w", err)
+		return nil, exitcode.New(exitcode.FileIO, "tracker store: %w", Hint(err))
 	}
 	return st, nil
 }
@@ -115,7 +116,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	}
 	tokens, err := statedir.MakeTokenKey(c.state)
 	if err != nil {
-		return fmt.Errorf("key of tokens: %w", err)
+		return exitcode.New(exitcode.FileIO, "state dir: key of tokens: %w", Hint(err))
 	}
 	c.gate = &gatekeeper{ms: c.ms, secrets: c.secrets, tokens: tokens}
 	c.packs = newPackCache(c.ms)
@@ -234,7 +235,7 @@ func (c *central) rsyncDaemon(ctx context.Context, inherited []net.Listener, rea
 	if errors.Is(err, os.ErrPermission) && c.started.Global.Port == 0 {
 		err = fmt.Errorf("%w; set \"port\" in %s to one above 1023", err, c.o.Config)
 	}
-	return fmt.Errorf("rsync daemon: %w", err)
+	return exitcode.New(exitcode.SocketIO, "rsync daemon: %w", Hint(err))
 }
 
 // reload takes over a changed configuration, as far as that is possible

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host/statedir"
 )
 
@@ -45,7 +46,7 @@ func listenControl(path string) (net.Listener, error) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if c, dialErr := net.Dial("unix", path); dialErr == nil {
 			c.Close()
-			return nil, fmt.Errorf(`another "prsync serve" runs with this state directory (%s answers)`, path)
+			return nil, exitcode.New(exitcode.SocketIO, `another "prsync serve" runs with this state directory (%s answers)`, path)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("control socket: %w", err)
@@ -119,7 +120,7 @@ func Publish(ctx context.Context, stateDir, module string) (*Published, error) {
 	resp, err := (&http.Client{Transport: t}).Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf(`no "prsync serve" runs with the state directory %s; start it, or name its configuration with --config`, stateDir)
+		return nil, exitcode.New(exitcode.SocketIO, `no "prsync serve" runs with the state directory %s; start it, or name its configuration with --config`, stateDir)
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%s may be used by the user that runs \"prsync serve\" and by root only", path)
 	case err != nil:
@@ -128,7 +129,7 @@ func Publish(ctx context.Context, stateDir, module string) (*Published, error) {
 	defer resp.Body.Close()
 	var p Published
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil {
-		return nil, fmt.Errorf("publish: the host ended before the module was visible: %w", err)
+		return nil, exitcode.New(exitcode.SocketIO, "publish: the host ended before the module was visible: %w", err)
 	}
 	if p.Error != "" {
 		return nil, errors.New(p.Error)

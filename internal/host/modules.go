@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +59,9 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 	var todo []*conf.Module
 	var problems []error
 	for _, raw := range f.Modules {
+		if raw.Path == "" {
+			problems = append(problems, fmt.Errorf("module %s has no path", raw.Name))
+		}
 		if !ms.wanted(raw) {
 			continue
 		}
@@ -100,6 +104,9 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 		next.names = append(next.names, n)
 	}
 	slices.Sort(next.names)
+	if len(next.names) == 0 && len(problems) == 0 {
+		problems = append(problems, fmt.Errorf("%s has no module that anyone may read or that says \"swarm = yes\"", f.Path))
+	}
 	ms.set.Store(next)
 	if old != nil {
 		old.gate.Close()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host/statedir"
 )
 
@@ -154,7 +155,7 @@ func prepareState(f *conf.File, env []string, role statedir.Role) (string, error
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, string(role), "index"), 0o755); err != nil {
-		return "", fmt.Errorf(`state dir: %w; set "state dir" in %s to a directory that user %d may write`, err, f.Path, os.Geteuid())
+		return "", exitcode.New(exitcode.FileIO, `state dir: %w; set "state dir" in %s to a directory that user %d may write`, err, f.Path, os.Geteuid())
 	}
 	return dir, nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 )
 
 // defaultHTTP is "http listen" when the configuration has none.
@@ -45,7 +46,7 @@ func newWeb(ctx context.Context, g *conf.Global, inherited []net.Listener, o *Op
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {
-			return nil, fmt.Errorf("http listen = %s: %w", addr, err)
+			return nil, exitcode.New(exitcode.SocketIO, "http listen = %s: %w", addr, Hint(err))
 		}
 		w.listeners = []net.Listener{l}
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host"
 	"github.com/prsync/prsync/internal/tracker/web"
 	"github.com/urfave/cli/v2"
@@ -110,7 +111,7 @@ func fetchStatus(ctx context.Context, base, target string) (*web.Status, []byte,
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return nil, nil, fmt.Errorf("%s does not answer: %w; name the central host's URL", base, err)
+		return nil, nil, exitcode.New(exitcode.SocketIO, "%s does not answer: %w; name the central host's URL", base, host.Hint(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))

@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host"
 	"github.com/urfave/cli/v2"
 )
@@ -30,7 +31,7 @@ const Program = "prsync-host"
 type Streams struct{ Out, Err io.Writer }
 
 // Main runs argv, whose first word after the program is the command, and
-// returns the exit status.
+// returns the exit status: rsync's of the same kind of failure.
 func Main(argv, env []string, version string, s Streams) int {
 	c := &commands{env: env, version: version, streams: s}
 	app := c.app()
@@ -42,7 +43,7 @@ func Main(argv, env []string, version string, s Streams) int {
 	default:
 		fmt.Fprintf(s.Err, "prsync: %v\n", err)
 	}
-	return 1
+	return int(exitcode.Of(err, exitcode.Syntax))
 }
 
 // errUsage says that the mistake was printed with the help.

@@ -202,7 +202,7 @@ func TestServices(t *testing.T) {
 	m.central(p)
 	config := "--config=" + m.path("central.conf")
 	url := "http://127.0.0.1:" + p[1]
-	if _, errs, code := m.run("publish", config, "pub"); code != 1 || !strings.Contains(errs, `no "prsync serve" runs`) {
+	if _, errs, code := m.run("publish", config, "pub"); code != 10 || !strings.Contains(errs, `no "prsync serve" runs`) {
 		t.Errorf("publish without a host: %d %s", code, errs)
 	}
 	hub := m.start(nil, "serve", config)
@@ -256,7 +256,7 @@ func TestServices(t *testing.T) {
 	if code, _ := get(direct); code != 200 {
 		t.Errorf("the volunteer answers %d while the host is dead", code)
 	}
-	if _, errs, code := m.run("status", url); code != 1 || !strings.Contains(errs, "does not answer") {
+	if _, errs, code := m.run("status", url); code != 10 || !strings.Contains(errs, "does not answer") {
 		t.Errorf("status of a dead host: %d %s", code, errs)
 	}
 	m.write("tree/a/more", "more")
@@ -395,22 +395,35 @@ func TestMistakes(t *testing.T) {
 	m := newMachine(t, all...)
 	m.write("bad.conf", "nonsense parameter = 1\n")
 	m.write("lonely.conf", "[pub]\npath = /tmp\n")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	m.write("taken.conf", "http listen = "+taken.Addr().String()+"\nstate dir = "+m.path("taken")+"\n")
+	m.write("file", "text")
+	m.write("nowhere.conf", "state dir = "+m.path("file")+"/below\n")
+	m.write("quiet.conf", "state dir = "+m.path("quiet")+"\n")
 	for _, c := range []struct {
 		args []string
 		want string
+		code int
 	}{
-		{[]string{"serve", "--config", m.path("none.conf")}, "none.conf"},
-		{[]string{"serve", "--config", m.path("bad.conf")}, "bad.conf:1"},
-		{[]string{"serve", "more"}, "takes no argument"},
-		{[]string{"serve", "--confg", "x"}, "serve --help"},
-		{[]string{"volunteer", "--config", m.path("lonely.conf")}, `needs "central url"`},
-		{[]string{"publish", "a", "b"}, "one module"},
-		{[]string{"status", "ftp://x"}, "is not an http or https URL"},
-		{[]string{"status", "http://127.0.0.1:1"}, "does not answer"},
-		{[]string{"completion"}, "name of a shell"},
-		{[]string{"completion", "csh"}, "csh"},
+		{[]string{"serve", "--config", m.path("none.conf")}, "none.conf", 1},
+		{[]string{"serve", "--config", m.path("bad.conf")}, "bad.conf:1", 1},
+		{[]string{"serve", "more"}, "takes no argument", 1},
+		{[]string{"serve", "--confg", "x"}, "serve --help", 1},
+		{[]string{"volunteer", "--config", m.path("lonely.conf")}, `needs "central url"`, 1},
+		{[]string{"publish", "a", "b"}, "one module", 1},
+		{[]string{"status", "ftp://x"}, "is not an http or https URL", 1},
+		{[]string{"status", "http://127.0.0.1:1"}, "does not answer", 10},
+		{[]string{"serve", "--config", m.path("taken.conf")}, "choose another port", 10},
+		{[]string{"serve", "--config", m.path("nowhere.conf")}, `set "state dir"`, 11},
+		{[]string{"publish", "--config", m.path("quiet.conf"), "pub"}, "start it", 10},
+		{[]string{"completion"}, "name of a shell", 1},
+		{[]string{"completion", "csh"}, "csh", 1},
 	} {
-		if out, errs, code := m.run(c.args...); code != 1 || !strings.Contains(errs, c.want) || out != "" {
+		if out, errs, code := m.run(c.args...); code != c.code || !strings.Contains(errs, c.want) || out != "" {
 			t.Errorf("prsync %q: %d, %q, %q; want %q", c.args, code, out, errs, c.want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -251,7 +252,11 @@ func (t *tracker) announce(ctx context.Context, req *content.AnnounceRequest, se
 		for _, a := range told {
 			a.replied = true // that is: do not wait for it
 		}
-		t.e.log.Info("swarm: announce failed", "host", t.shown(), "err", err)
+		level := slog.LevelInfo
+		if t.external {
+			level = slog.LevelDebug // the volunteer's host says so itself
+		}
+		t.e.log.Log(t.e.ctx, level, "swarm: announce failed", "host", t.shown(), "err", err)
 		return nil, err
 	}
 	t.failures = 0
