@@ -2,8 +2,10 @@ package redisstore_test
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/prsync/prsync/internal/tracker/store/storetest"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,6 +95,52 @@ func TestUnreachable(t *testing.T) {
 	if _, err = redisstore.Open(t.Context(), "http://x"); err == nil {
 		t.Fatal("took an http URL")
 	}
+}
+
+// BenchmarkAnnounces has 64 callers announce at a time, as many connections of
+// peers do, and reports the processor time of this process and of the server.
+func BenchmarkAnnounces(b *testing.B) {
+	url := server(b)
+	s := open(b, url)
+	opt, err := redis.ParseURL(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := redis.NewClient(opt)
+	defer c.Close()
+	cpu := func() (here, there time.Duration) {
+		var own unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil {
+			b.Fatal(err)
+		}
+		here = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+		for _, line := range strings.Fields(c.Info(b.Context(), "cpu").Val()) {
+			if v, ok := strings.CutPrefix(line, "used_cpu_sys:"); ok {
+				d, _ := time.ParseDuration(v + "s")
+				there += d
+			} else if v, ok := strings.CutPrefix(line, "used_cpu_user:"); ok {
+				d, _ := time.ParseDuration(v + "s")
+				there += d
+			}
+		}
+		return here, there
+	}
+	now := time.Now()
+	b.SetParallelism(32)
+	here, there := cpu()
+	b.RunParallel(func(pb *testing.PB) {
+		for n := 0; pb.Next(); n++ {
+			id := fmt.Sprintf("-PR0001-%012d", n%40)
+			u := store.Update{Peer: store.Peer{ID: id, IP: "10.0.0.1", Port: 6881, Left: 5}, TTL: time.Minute, Want: 50}
+			if _, err := s.Announce(b.Context(), []store.Update{u}, now); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	h, t := cpu()
+	b.ReportMetric(float64((h-here).Microseconds())/float64(b.N), "µs-here/op")
+	b.ReportMetric(float64((t-there).Microseconds())/float64(b.N), "µs-there/op")
 }
 
 func BenchmarkRedis(b *testing.B) {
