@@ -151,10 +151,11 @@ func (s *seeder) runEngine(ctx context.Context) error {
 		c.Close()
 	}()
 	s.log.Info("swarm engine", "port", c.Port(), "socket", s.cfg.Socket, "pid", c.PID())
-	tick := time.NewTicker(minLocate)
+	tick := time.NewTimer(minLocate)
 	defer tick.Stop()
 	for {
 		s.update(ctx, c)
+		tick.Reset(s.rest(time.Now()))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -166,6 +167,17 @@ func (s *seeder) runEngine(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// rest is how long nothing is to be done by itself.
+func (s *seeder) rest(now time.Time) time.Duration {
+	d := minLocate
+	for _, sh := range s.shared {
+		if len(sh.missing) > 0 {
+			d = min(d, sh.retry.Sub(now))
+		}
+	}
+	return max(d, s.base)
 }
 
 // update shares what the modules hold now.
@@ -241,7 +253,11 @@ func (s *seeder) updateModule(ctx context.Context, c *p2p.Client, m *module, sh 
 			failed = s.locate(ctx, m.name, sh, again)
 		}
 		s.complain(m.name, sh, failed)
-		sh.pause = max(minLocate, min(maxLocate, 2*sh.pause))
+		least := minLocate
+		if failed != nil {
+			least = s.base // the host may just not be ready yet
+		}
+		sh.pause = max(least, min(maxLocate, 2*sh.pause))
 		sh.retry = time.Now().Add(sh.pause)
 	}
 	offer := content.Offer{URL: s.offered(sh), Module: m.name}
