@@ -5,14 +5,18 @@ import (
 	"runtime/debug"
 )
 
-// spareHeap is what the heap may grow by before it is collected, however small
-// it is: the runtime's own measure, a share of what is alive, collects a
-// transfer's few live MiB hundreds of times. minGrowth, in percent, is the
-// share from which large heaps are collected.
+// spareHeap is what a heap that has been collected may grow by before the next
+// collection: little, since lists use their entries again, and much enough for
+// the cost to vanish. minGrowth, in percent, is the share from which large heaps
+// are collected.
 const (
-	spareHeap = 8 << 20
+	spareHeap = 3 << 19
 	minGrowth = 50
 )
+
+// firstHeap, in percent of the runtime's least heap of 4 MiB, is where the first
+// collection begins: a run that does little comes to its end before.
+const firstHeap = 100
 
 // roles is how many goroutines of a transfer may be at work at once: sender,
 // generator, receiver and one that flushes or collects.
@@ -25,9 +29,8 @@ func tuneRuntime() {
 	if runtime.GOMAXPROCS(0) < roles {
 		runtime.GOMAXPROCS(roles)
 	}
-	const percent = spareHeap / (4 << 20) * 100 // of the least heap, 4 MiB
-	debug.SetGCPercent(percent)
-	watchCollections(new(collection), percent)
+	debug.SetGCPercent(firstHeap)
+	watchCollections(new(collection), firstHeap)
 }
 
 // collection is unreachable, so that its finalizer runs after the next

@@ -181,6 +181,7 @@ func (g *generator) finished(redo bool) error {
 		if g.inProg[first] > 0 || g.toRedo[first] > 0 {
 			return nil
 		}
+		g.released.Add(1)
 		g.c.W.WriteNdx(&g.out, wire.NdxDone)
 		if g.untold += len(first.Files); g.untold >= tellAfter {
 			g.untold = 0

@@ -27,9 +27,9 @@ type receiver struct {
 	delayed    []delayedUpdate
 	phase      int
 	cur        *flist.List
-	done       int  // files in lists that are done with
-	stream     bool // data of the file in work has arrived
-	shortRange bool // it was handed over, and shorter than announced
+	freed      int32 // lists that are done with
+	stream     bool  // data of the file in work has arrived
+	shortRange bool  // it was handed over, and shorter than announced
 	rangeSize  int64
 	learns     bool // what it puts in place is told to Config.Learn
 	learner    *learner
@@ -76,9 +76,7 @@ func (v *receiver) run() error {
 					v.batchSkip()
 					v.batch.freed++
 				}
-				v.done += len(v.lists[0].Files)
-				v.lists[0] = nil
-				v.lists = v.lists[1:]
+				v.freeFirst()
 				if len(v.lists) > 0 {
 					continue
 				}
@@ -119,6 +117,22 @@ func (v *receiver) run() error {
 		v.tell(evPhase, 0)
 	}
 	return nil
+}
+
+// freeFirst drops the first list. Its entries serve again if the generator has
+// done with them too: a sender that ends a list before its time must not have
+// them changed under the generator's eyes.
+func (v *receiver) freeFirst() {
+	l := v.lists[0]
+	v.lists[0] = nil
+	v.lists = v.lists[1:]
+	if v.freed++; v.freed > v.released.Load() {
+		return
+	}
+	if v.c.ReadBatch || v.c.DelayUpdates || v.c.Swarm != nil {
+		return // files of lists that are done with are in work still
+	}
+	v.dec.GiveBack(l)
 }
 
 // readStats takes the sender's numbers at the end.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -43,6 +44,9 @@ type Receiving struct {
 	total  int
 	in     wire.NdxState // of the indexes read, then the receiver's
 	events *queue[event]
+	// released counts the lists, from the first on, whose entries the generator
+	// does not look at any more.
+	released atomic.Int32
 
 	gotStats     bool          // the sender's numbers have come
 	batchWants   *queue[int32] // to the reader of a batch: see batch.go

@@ -136,6 +136,7 @@ func (s *Sender) Run() error {
 				s.nextStart, s.nextNum = done.End()+1, done.Num+1
 				s.lists[0] = nil
 				s.lists = s.lists[1:]
+				s.slab.GiveBack(done)
 				if len(s.lists) > 0 {
 					if s.cur == done {
 						s.cur = s.lists[0]

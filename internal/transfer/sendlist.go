@@ -165,7 +165,7 @@ func (s *Sender) listProgress(full, incremental string) {
 func (s *Sender) Files() int { return s.total }
 
 func (s *Sender) newList() *curList {
-	l := &flist.List{}
+	l := &flist.List{Files: s.slab.Files()}
 	switch n := len(s.lists); {
 	case n > 0:
 		l.Start, l.Num = s.lists[n-1].End()+1, s.lists[n-1].Num+1

@@ -80,6 +80,10 @@ func NewDecoder(r *wire.Reader, p Params, pol Policy) *Decoder {
 	return &Decoder{p: p, pol: pol, r: r}
 }
 
+// GiveBack takes the entries of a list, which nobody may look at any more, for
+// lists to come.
+func (d *Decoder) GiveBack(l *List) { d.slab.GiveBack(l) }
+
 func (d *Decoder) fail(code exitcode.Code, format string, args ...any) {
 	d.r.Fail(exitcode.New(code, format, args...))
 }
@@ -89,6 +93,9 @@ func (d *Decoder) fail(code exitcode.Code, format string, args ...any) {
 // held, of which hard links may name one.
 // rsync 3.5.0 flist.c:recv_file_list.
 func (d *Decoder) List(l *List, perFile func(*File) error) (ioError int32, err error) {
+	if l.Files == nil {
+		l.Files = d.slab.Files()
+	}
 	for {
 		var x uint32
 		if d.p.VarintFlags {

@@ -41,14 +41,28 @@ func (p *Paths) room(size int) int {
 	return p.b.Len()
 }
 
-// Slab makes many entries with few allocations. An entry keeps those made at
-// about the same time in memory, so that directories, which outlive their
-// list, have a Slab of their own.
-type Slab struct{ files, dirs []File }
+// Slab makes many entries with few allocations, and again of those that are
+// given back. An entry keeps those made at about the same time in memory, so
+// that directories, which outlive their list, have a Slab of their own.
+type Slab struct {
+	files, dirs []File
+	used        []*File   // given back, zero
+	lists       [][]*File // given back, empty
+}
+
+// What a Slab keeps of what is given back: the lists in work at any time have
+// some thousand entries, unless a directory is larger than that.
+const (
+	maxUsedFiles = 16 << 10
+	maxUsedLists = 16
+)
 
 // File returns the zero entry that the next call returns too, unless Keep is
 // called: whether it is one for a directory may come out late.
 func (s *Slab) File() *File {
+	if n := len(s.used); n > 0 {
+		return s.used[n-1]
+	}
 	if len(s.files) == 0 {
 		s.files = make([]File, 128)
 	}
@@ -59,7 +73,11 @@ func (s *Slab) File() *File {
 // directory in another place.
 func (s *Slab) Keep(f *File) *File {
 	if !f.IsDir() {
-		s.files = s.files[1:]
+		if n := len(s.used); n > 0 {
+			s.used = s.used[:n-1]
+		} else {
+			s.files = s.files[1:]
+		}
 		return f
 	}
 	if len(s.dirs) == 0 {
@@ -70,4 +88,33 @@ func (s *Slab) Keep(f *File) *File {
 	*d, *f = *f, File{}
 	d.SetName(strings.Clone(d.Name()))
 	return d
+}
+
+// Files returns an empty slice for the entries of a list.
+func (s *Slab) Files() []*File {
+	n := len(s.lists)
+	if n == 0 {
+		return nil
+	}
+	files := s.lists[n-1]
+	s.lists = s.lists[:n-1]
+	return files
+}
+
+// GiveBack takes the entries of a list that nobody looks at any more. It leaves
+// alone the directories and the members of hard-link groups, which others may
+// hold on to; what was cleared may be one of them.
+func (s *Slab) GiveBack(l *List) {
+	for _, f := range l.Files {
+		if len(s.used) == maxUsedFiles {
+			break
+		}
+		if f.Active() && !f.IsDir() && f.Flags&Linked == 0 {
+			*f = File{}
+			s.used = append(s.used, f)
+		}
+	}
+	if cap(l.Files) <= maxUsedFiles && len(s.lists) < maxUsedLists {
+		s.lists = append(s.lists, l.Files[:0])
+	}
 }
