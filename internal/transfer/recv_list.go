@@ -151,7 +151,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		if err := c.checkAlloc(r.log.Who(), int64(len(l.Files)), entryCost); err != nil {
 			return err
 		}
-		if inc && f.Active() {
+		if inc { // a name that could not be converted is in no directory but the top
 			at := f.Dir
 			if c.Relative {
 				at = strings.TrimPrefix(at, "/")

@@ -285,10 +285,8 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		d.fail(exitcode.Unsupported, "Offset underflow: file-length is negative")
 		return f
 	}
-	if name == "" {
-		// Its name could not be converted: read the rest, then drop it.
-		f.Base = ""
-	} else if (name == "." || name == "/.") && !isDir {
+	// A name that could not be converted is empty: the rest is read, then dropped.
+	if (name == "." || name == "/.") && !isDir {
 		d.fail(exitcode.Protocol, "ERROR: rejecting non-directory transfer-root entry: %s", name)
 		return f
 	} else if name != "." && name != "/." && d.pol.Check != nil {
