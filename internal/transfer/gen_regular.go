@@ -267,14 +267,13 @@ func (g *generator) sendSums(t *target, b basis, have *basis, file *os.File, cop
 		g.log.Printf(report.Info, "count=%d rem=%d blength=%d s2length=%d flength=%d\n",
 			head.Count, head.Remainder, head.BlockLen, head.S2Len, b.look.st.Size)
 	}
-	if err := writeSumHead(w, head); err != nil {
-		return err
+	appending := c.Append != delta.AppendOff && !g.again
+	if appending && copyTo != nil {
+		// Before the request can leave: the receiver reads the backup as the basis.
+		copyTo.copyAll(g)
 	}
-	if c.Append != delta.AppendOff && !g.again {
-		if copyTo != nil {
-			copyTo.copyAll(g)
-		}
-		return nil
+	if err := writeSumHead(w, head); err != nil || appending {
+		return err
 	}
 	var src io.ReaderAt = file
 	if copyTo != nil {
