@@ -107,7 +107,7 @@ func (v *receiver) noUpdate(ndx int32) {
 		return
 	}
 	v.log.Printf(report.ErrorXfer, "(No batched update for \"%s\")\n", f.Name())
-	if v.c.Setup.IncRecurse && !v.c.DryRun {
-		v.tell(evNoSend, ndx)
+	if !v.c.DryRun {
+		v.tellFailed(ndx)
 	}
 }

@@ -35,16 +35,23 @@ func (g *generator) take() {
 	}
 }
 
-// wait sleeps until the receiver tells something.
+// wait sleeps until the receiver tells something. A file that failed is asked
+// for again after that: as in rsync, whose generator hears of it when it has
+// nothing to do, new files go first.
 func (g *generator) wait() error {
 	if g.ended != nil {
 		return g.ended
+	}
+	if len(g.heard) > 0 {
+		g.redo, g.heard = append(g.redo, g.heard...), nil
+		return nil
 	}
 	if err := g.c.W.Flush(); err != nil {
 		return g.lost(err)
 	}
 	<-g.events.signal
 	g.take()
+	g.redo, g.heard = append(g.redo, g.heard...), nil
 	return g.ended
 }
 
@@ -78,6 +85,7 @@ func (g *generator) status(kind eventKind, ndx int32) {
 		}
 		return
 	}
+	g.activeBytes -= g.active[ndx]
 	delete(g.active, ndx)
 	if g.swarm.swarmer != nil {
 		g.directDone(kind, ndx)
@@ -100,13 +108,41 @@ func (g *generator) status(kind eventKind, ndx int32) {
 		if inc {
 			g.toRedo[l]++
 		}
-		g.redo = append(g.redo, ndx)
+		g.heard = append(g.heard, ndx)
 	default:
 		if g.c.HardLinks && f.Flags&flist.Linked != 0 {
 			g.hdone = append(g.hdone, hlinkDone{ndx, kind == evNoSend})
 			if inc {
 				g.inProg[l]++
 			}
+		}
+	}
+}
+
+// fewActive waits until few enough files are asked for whose source is to be
+// removed: what is removed late is sent again after a run that breaks off.
+// rsync 3.5.0 io.c:increment_active_files.
+func (g *generator) fewActive() error {
+	const many, manyBytes, few = 50, 128 << 10, 10
+	if g.c.Setup.Protocol < 30 { // a sender does not tell what it cannot send
+		return nil
+	}
+	for {
+		limit := many
+		if g.activeBytes >= manyBytes {
+			limit = few
+		}
+		if len(g.active) < limit {
+			return nil
+		}
+		if err := g.finished(false); err != nil {
+			return err
+		}
+		if len(g.active) < limit {
+			return nil
+		}
+		if err := g.wait(); err != nil {
+			return err
 		}
 	}
 }

@@ -174,7 +174,11 @@ func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) er
 		}
 	}
 	if (c.RemoveSource || c.RemoveSent) && !c.DelayUpdates && g.phase == 0 && !c.DryRun {
-		g.active[t.ndx] = true
+		if err := g.fewActive(); err != nil {
+			return err
+		}
+		g.active[t.ndx] = f.Size
+		g.activeBytes += f.Size
 	}
 	if have != nil && c.xfers() && !c.ReadBatch && !c.WholeFile && g.log.Debug(report.DebugDeltasum, 2) {
 		g.log.Printf(report.Info, "generating and sending sums for %d\n", t.ndx)

@@ -25,7 +25,8 @@ type generator struct {
 	dirs  []*flist.File
 	eof   bool
 	total int
-	redo  []int32
+	redo  []int32     // files to ask for again
+	heard []int32     // those that are asked for after the next wait
 	hdone []hlinkDone // hard-linked files whose transfer has ended
 	dones int         // phases that the receiver has finished
 	ended error
@@ -51,25 +52,26 @@ type generator struct {
 	skipDir    *flist.File // whose contents are skipped
 	dirDefault uint32
 
-	fuzzyDir  string
-	fuzzy     []fuzzyList
-	links     linkState
-	walk      *filter.Walk
-	delWarned bool
-	delayed   []delayedDelete
-	deleted   report.Counts
-	skipped   int  // deletions that --max-delete stopped
-	counting  bool // a pass over the directories tells how much it has listed
-	listed    int  // entries so far
-	topDevs   map[uint64]bool
-	curDev    uint64
-	dirDev    map[*flist.File]uint64
-	active    map[int32]bool
-	window    *delta.Window
-	summer    fileSummer
-	spare     *target
-	untold    int // entries of lists that are done, since the sender was woken for them
-	swarm     generatorSwarm
+	fuzzyDir    string
+	fuzzy       []fuzzyList
+	links       linkState
+	walk        *filter.Walk
+	delWarned   bool
+	delayed     []delayedDelete
+	deleted     report.Counts
+	skipped     int  // deletions that --max-delete stopped
+	counting    bool // a pass over the directories tells how much it has listed
+	listed      int  // entries so far
+	topDevs     map[uint64]bool
+	curDev      uint64
+	dirDev      map[*flist.File]uint64
+	active      map[int32]int64 // sizes of files asked for whose source is to be removed
+	activeBytes int64
+	window      *delta.Window
+	summer      fileSummer
+	spare       *target
+	untold      int // entries of lists that are done, since the sender was woken for them
+	swarm       generatorSwarm
 }
 
 // tellAfter is how many entries are dealt with before the sender is woken just
@@ -103,7 +105,7 @@ func newGenerator(r *Receiving) *generator {
 	g := &generator{
 		Receiving: r, log: r.c.Log.As("generator").Via(r.c.TellInOrder), out: wire.NewNdxState(),
 		inProg: map[*flist.List]int{}, toRedo: map[*flist.List]int{}, window: delta.NewWindow(nil, 0),
-		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]bool{},
+		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]int64{},
 	}
 	g.links.init()
 	g.initSwarm()

@@ -51,6 +51,14 @@ func (v *receiver) tell(kind eventKind, ndx int32) {
 	v.events.put(e)
 }
 
+// tellFailed tells the generator, if it waits for the end of the file, that it
+// has not come.
+func (v *receiver) tellFailed(ndx int32) {
+	if c := v.c; c.Setup.IncRecurse || c.RemoveSource || c.RemoveSent {
+		v.tell(evNoSend, ndx)
+	}
+}
+
 // run is the life of the receiver.
 func (v *receiver) run() error {
 	c := v.c
@@ -104,6 +112,7 @@ func (v *receiver) run() error {
 	if !c.Server {
 		v.readStats()
 	}
+	v.heard = c.R.Total()
 	v.log.Heap()
 	v.tell(evPhase, 0)
 	if c.Setup.Protocol >= 31 {

@@ -42,6 +42,7 @@ type Receiving struct {
 	dirs   []*flist.File // all directories, in the order of their numbers
 	eof    bool
 	total  int
+	heard  int64         // see Heard
 	in     wire.NdxState // of the indexes read, then the receiver's
 	events *queue[event]
 	// released counts the lists, from the first on, whose entries the generator
@@ -152,6 +153,9 @@ func (r *Receiving) Close() {
 		}
 	}
 }
+
+// Heard is how many bytes had come from the sender when it had no more files.
+func (r *Receiving) Heard() int64 { return r.heard }
 
 // TotalSize is the size of all files in the lists.
 func (r *Receiving) TotalSize() int64 { return r.dec.TotalSize }

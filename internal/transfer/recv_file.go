@@ -52,9 +52,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		if err := v.drop(f); err != nil {
 			return err
 		}
-		if c.Setup.IncRecurse {
-			v.tell(evNoSend, rq.ndx)
-		}
+		v.tellFailed(rq.ndx)
 		return nil
 	}
 	var st fsroot.Stat
@@ -224,13 +222,11 @@ func (v *receiver) finish(in *incoming, ok bool) error {
 				v.batch.redo[in.rq.ndx] = true
 			}
 			v.tell(evRedo, in.rq.ndx)
-		} else if c.Setup.IncRecurse {
-			v.tell(evNoSend, in.rq.ndx)
+		} else {
+			v.tellFailed(in.rq.ndx)
 		}
 	case -1:
-		if c.Setup.IncRecurse {
-			v.tell(evNoSend, in.rq.ndx)
-		}
+		v.tellFailed(in.rq.ndx)
 	}
 	return nil
 }

@@ -249,9 +249,6 @@ func (g *generator) viaSwarm(t *target, b basis, how int, real *look, have *basi
 		}
 		j.flags = g.itemFlags(t, how, real, fl, nil)
 	}
-	if (c.RemoveSource || c.RemoveSent) && !c.DelayUpdates {
-		g.active[t.ndx] = true
-	}
 	if l, _ := g.find(t.ndx); c.Setup.IncRecurse && l != nil {
 		g.inProg[l]++
 	}
