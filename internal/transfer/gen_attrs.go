@@ -258,6 +258,7 @@ func (r *Receiving) setAttrs(l *report.Log, lk *look, f *flist.File, mode uint32
 func (r *Receiving) apply(l *report.Log, pin *fsroot.Pin, lk *look, f *flist.File, mode uint32, call attrCall) bool {
 	want := r.wantAttrs(f, mode)
 	have := meta.AttrsOf(&lk.st)
+	onTime := !r.mtimeDiffers(&lk.st, f)
 	have.Access, have.Default = lk.acl, lk.def
 	changes, err := meta.Apply(pin, &want, &have, r.attrRules(), meta.Entry{
 		SkipGroup: f.Flags&flist.SkipGroup != 0, SkipMtime: call.skipTimes, SkipAtime: call.skipTimes,
@@ -268,7 +269,12 @@ func (r *Receiving) apply(l *report.Log, pin *fsroot.Pin, lk *look, f *flist.Fil
 	lk.st.Mode, lk.st.UID, lk.st.GID = have.Mode, have.UID, have.GID
 	lk.acl, lk.def = have.Access, have.Default
 	r.attrErrors(l, lk, err)
-	return changes != 0
+	// rsync does not count attributes, only the time that is set again after
+	// them; those of a directory are its receiver's to set, which prints nothing.
+	if call.xLater && onTime && changes&meta.ChangedXattrs != 0 {
+		changes &^= meta.ChangedMtime
+	}
+	return changes&^meta.ChangedXattrs != 0
 }
 
 // attrErrors reports what could not be set.
