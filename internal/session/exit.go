@@ -335,10 +335,10 @@ func (s *side) serverError(err error, code exitcode.Code) {
 	say(ExitLine(err, code, s.role(err)))
 }
 
-// lostWrites reads, after a write has failed, what the other side has said
-// before it went. rsync 3.5.0 io.c:drain_multiplex_messages.
+// lostWrites reads, after a write has failed or the receiver of a local copy
+// takes no more files, what the other side has said before it went. rsync 3.5.0 io.c:drain_multiplex_messages.
 func (s *side) lostWrites(err error) error {
-	if s.w.Err() == nil || s.r.Err() != nil {
+	if s.w.Err() == nil && !errors.Is(err, io.ErrClosedPipe) || s.r.Err() != nil {
 		return err
 	}
 	if s.p.Close != nil {

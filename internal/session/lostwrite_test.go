@@ -205,3 +205,16 @@ func TestWordsOfServerLostMidway(t *testing.T) {
 		}
 	}
 }
+
+// TestWordsOfReceiverThatTakesNoFiles is the sender of a local copy whose
+// receiver has ended: what it cannot hand over is no write that fails, and what
+// the receiver said before is read all the same.
+func TestWordsOfReceiverThatTakesNoFiles(t *testing.T) {
+	r := wire.NewReader(bytes.NewReader(frame(wire.MsgErrorExit, "\x04\x00\x00\x00")))
+	r.StartMux()
+	s := &side{p: &Params{Sender: true}, o: options.New(), r: r, w: wire.NewWriter(io.Discard)}
+	r.OnMsg = s.message
+	if err := s.lostWrites(io.ErrClosedPipe); exitcode.Of(err, exitcode.StreamIO) != exitcode.Unsupported {
+		t.Errorf("the run ends with %v, not with the receiver's code", err)
+	}
+}
