@@ -122,11 +122,23 @@ func (s *side) tellPeer(err error) error {
 		}
 		s.log.Printf(report.LogFile, "%s\n", ExitLine(err, code, s.role(err)))
 	}
+	if s.endsSilently() {
+		return err
+	}
 	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
 	}
 	s.reset = errors.Is(s.w.Flush(), syscall.ECONNRESET)
 	return err
+}
+
+// endsSilently reports whether what has not been sent yet is not sent any more:
+// rsync's senders behind a remote shell, whose errors go to its own standard
+// error, leave the client with a closed connection and so with code 12.
+// rsync 3.5.0 io.c:noop_io_until_death.
+func (s *side) endsSilently() bool {
+	m := s.p.Module
+	return s.p.Server && s.p.Sender && !s.p.local && s.o.Stderr != options.StderrClient && (m == nil || m.RemoteShell)
 }
 
 // refused reports whether the module's configuration forbids what the client
@@ -210,6 +222,8 @@ func (s *side) lingers(err error) (limit time.Duration, answers bool) {
 		return 0, false
 	case s.refused():
 		return oldLingerTime, false
+	case s.endsSilently():
+		return 0, false
 	case s.setup == nil || s.setup.Protocol < 31 || !s.w.Muxed() || !s.r.Muxed():
 		return oldLingerTime, false
 	}
