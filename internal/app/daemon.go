@@ -79,7 +79,6 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		o.Server = true
 	}
 	logLine := func(code report.Code, text string) {
-		text = strings.TrimSuffix(text, "\n")
 		if code == report.Info || code == report.LogFile {
 			s.Log.Printf("%s", text)
 		} else {

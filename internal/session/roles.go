@@ -193,7 +193,9 @@ func (s *side) send(afterList func()) error {
 	}
 	afterList()
 	if s.p.Server && s.snd.Files() == 0 {
-		return s.w.Flush()
+		err := s.w.Flush()
+		s.logTotals()
+		return err
 	}
 	if err := s.snd.Run(); err != nil {
 		return err
@@ -263,7 +265,7 @@ func (s *side) receive() error {
 		return err
 	}
 	if s.p.Server {
-		st.Written, st.Read, st.TotalSize = s.w.Total(), s.r.Total(), rcv.TotalSize()
+		st.TotalSize = rcv.TotalSize()
 		if s.result() == nil {
 			s.logTotals()
 		}
@@ -273,7 +275,7 @@ func (s *side) receive() error {
 }
 
 // logTotals is the line at the end of a log file. A sender's stands there for a
-// run that failed too.
+// run that failed too, and counts what passed after the summary.
 func (s *side) logTotals() {
 	if s.p.Server && (s.p.local || s.p.Module == nil && s.o.LogFile == "") {
 		return
@@ -281,10 +283,13 @@ func (s *side) logTotals() {
 	var st report.Stats
 	switch {
 	case s.snd != nil:
-		st = s.snd.Stats
 		st.TotalSize = s.snd.TotalSize()
 	case s.rcv != nil:
 		st = s.rcv.Stats
+		st.Read, st.Written = s.rcv.Heard(), s.w.Total()
+	}
+	if s.p.Sender {
+		st.Read, st.Written = s.r.Total(), s.w.Total()
 	}
 	s.log.Printf(report.LogFile, "sent %d bytes  received %d bytes  total size %d\n", st.Written, st.Read, st.TotalSize)
 }
