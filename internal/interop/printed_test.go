@@ -53,7 +53,7 @@ var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
 var aboutKilling = regexp.MustCompile(`received SIGUSR1 \(code 19\)`)
 
 // aboutTrust matches a line that Debian adds to rsync.
-var aboutTrust = regexp.MustCompile(`^refusing to follow a symlink owned by an untrusted user; `)
+var aboutTrust = regexp.MustCompile(`^(?:DATE \[PID\] )?refusing to follow a symlink owned by an untrusted user; `)
 
 // logLine is what precedes the text of a line of a log file.
 var logLine = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] `)

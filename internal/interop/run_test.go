@@ -28,6 +28,8 @@ type scenario struct {
 	// own gives the run a source of its own, because it is changed or its
 	// access times matter.
 	own bool
+	// src is the tree of a source of its own, of the common one when nil.
+	src func() tree
 	// files are written into the run's directory first, by name.
 	files map[string]string
 	// prepare does what else the run needs in its directory.
@@ -97,6 +99,8 @@ type result struct {
 	code           int
 	stdout, stderr []string
 	raw            []string // standard error as it was printed
+	totals         []int64  // of bytes, as the client tells them
+	served         []int64  // and as a daemon does
 	log            []string // of --log-file
 	daemon         []string // of the daemon
 	tree           snapshot
@@ -110,9 +114,12 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	if *keep == "" {
 		defer removeTree(dir)
 	}
-	if s.own {
+	switch {
+	case s.own && s.src != nil:
+		s.src().build(t, filepath.Join(dir, "src"))
+	case s.own:
 		source().build(t, filepath.Join(dir, "src"))
-	} else {
+	default:
 		commonSource(t)
 	}
 	dest := s.dest
@@ -128,6 +135,9 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	}
 	if s.prepare != nil {
 		s.prepare(t, dir)
+	}
+	if s.own {
+		settle(t, filepath.Join(dir, "src"))
 	}
 	argv, env := s.command(t, w, p, protocol, dir)
 	start := time.Now()
@@ -145,11 +155,30 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "run.log")); err == nil {
 		r.log = lines(string(text), places(dir))
+		r.totals = append(r.totals, totals(string(text))...)
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "daemon.log")); err == nil {
 		r.daemon = lines(string(text), places(dir))
+		r.served = totals(string(text))
 	}
 	return r
+}
+
+// settle gives what a preparation has just touched a time that is the same in
+// every run: a file list is as long as the times in it.
+func settle(t *testing.T, top string) {
+	t.Helper()
+	now, old := time.Now(), time.Unix(1_400_000_000, 0)
+	check(t, filepath.WalkDir(top, func(name string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := d.Info()
+		if err != nil || d.Type()&os.ModeSymlink != 0 || i.ModTime().Before(now.Add(-time.Minute)) || i.ModTime().After(now.Add(time.Minute)) {
+			return err
+		}
+		return os.Chtimes(name, old, old)
+	}))
 }
 
 // commonSource builds, once, the source that runs share.
@@ -253,6 +282,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 	r := &result{dir: dir, command: shellLine(dir, argv, env), code: cmd.ProcessState.ExitCode()}
 	r.stdout, r.stderr = lines(out.String(), places(dir)), lines(errs.String(), places(dir))
 	r.raw = strings.Split(errs.String(), "\n")
+	r.totals = totals(out.String())
 	reap(cmd.Process.Pid)
 	var exit *exec.ExitError
 	switch {
