@@ -46,6 +46,18 @@ func accents() tree {
 	return t
 }
 
+// secret are parameters of modules that the user of the tests may enter alone.
+const secret = "secrets file = RUNDIR/secrets\nauth users = tester"
+
+// secrets returns a preparation with the daemon's file of secrets and a file
+// with the password that the client sends.
+func secrets(password string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		check(t, os.WriteFile(filepath.Join(dir, "secrets"), []byte("tester:word\n"), 0o600))
+		check(t, os.WriteFile(filepath.Join(dir, "word"), []byte(password+"\n"), 0o600))
+	}
+}
+
 // combinations: options that change what others do.
 var combinations = []scenario{
 	// How files are written.
@@ -249,6 +261,10 @@ var combinations = []scenario{
 	{name: "daemon-filter", args: "-ai --delete-after", conf: "filter = - *.o P zz*", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-munge", args: "-ai --delete", conf: "munge symlinks = yes", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-fake-super", args: "-ai", conf: "fake super = yes", dest: nothing, needs: needAttrs, only: []way{daemonPush, daemonPull}},
+	{name: "daemon-auth", args: "-ai --password-file=RUNDIR/word", conf: secret, prepare: secrets("word"), only: []way{daemonPush, daemonPull}},
+	{name: "daemon-auth-wrong", args: "-ai --password-file=RUNDIR/word", conf: secret, prepare: secrets("another"), only: []way{daemonPush, daemonPull}},
+	{name: "daemon-auth-environment", args: "-ai", conf: secret, env: []string{"RSYNC_PASSWORD=word"}, prepare: secrets("word"), only: []way{daemonPush, daemonPull}},
+	{name: "daemon-auth-read-only", args: "-ai --password-file=RUNDIR/word", conf: secret + ":ro", prepare: secrets("word"), only: []way{daemonPush, daemonPull}},
 	{name: "daemon-read-only", args: "-ai", conf: "read only = yes", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-write-only", args: "-ai", conf: "write only = yes", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-numeric-ids", args: "-ai", conf: "numeric ids = yes", only: []way{daemonPush, daemonPull}},

@@ -35,7 +35,7 @@ type scenario struct {
 	// prepare does what else the run needs in its directory.
 	prepare func(t *testing.T, dir string)
 	env     []string
-	conf    string // more parameters of the daemon's modules
+	conf    string // more parameters of the daemon's modules, RUNDIR as in args
 	only    []way  // nil is every way
 	core    bool   // run for every protocol and way
 	needs   need
@@ -143,6 +143,9 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	start := time.Now()
 	r := execute(t, dir, argv, append(env, s.env...), nil)
 	r.tree = take(t, dir, start)
+	if tellsAccess.MatchString(s.args) {
+		r.tree.noteAccess(t, dir, start)
+	}
 	delete(r.tree, "rsyncd.conf")
 	delete(r.tree, "daemon.log")
 	delete(r.tree["."], "mtime")
@@ -228,7 +231,7 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 		argv = append(argv, "-e", dropHost, "--rsync-path="+p.server)
 	case daemonPush, daemonPull:
 		conf := filepath.Join(dir, "rsyncd.conf")
-		check(t, os.WriteFile(conf, []byte(daemonConf(dir, s.conf)), 0o644))
+		check(t, os.WriteFile(conf, []byte(daemonConf(dir, strings.ReplaceAll(s.conf, "RUNDIR", dir))), 0o644))
 		env = append(env, "RSYNC_CONNECT_PROG="+p.server+" --daemon --config="+conf)
 	}
 	from := s.from

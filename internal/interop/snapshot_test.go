@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,23 @@ func take(tb testing.TB, top string, since time.Time) snapshot {
 		}
 	}
 	return s
+}
+
+// tellsAccess matches the options of a run after which times of access are
+// determined.
+var tellsAccess = regexp.MustCompile(`(?:^| )(?:-\w*U|--open-noatime)`)
+
+// noteAccess adds when each file was last read, which looking at it has not
+// changed.
+func (s snapshot) noteAccess(tb testing.TB, top string, since time.Time) {
+	tb.Helper()
+	for name, e := range s {
+		var st unix.Stat_t
+		check(tb, unix.Lstat(filepath.Join(top, name), &st))
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			e["atime"] = when(st.Atim, since)
+		}
+	}
 }
 
 // look returns the aspects of one entry, and its inode number when it has
