@@ -58,8 +58,9 @@ const seeded = "--checksum-seed=1"
 var (
 	recordedOptions = []string{"-rlptDH", "--delete", "-B700", seeded}
 	recordedWith    = map[string][]int{
-		"3.5.0": {27, 28, 29, 30, 31, 32}, "3.2.7": {31}, "3.1.3": {30, 31}, "3.0.0": {30}, "2.6.0": {27},
+		"3.5.0": {27, 28, 29, 30, 31, 32}, "3.4.1": {32}, "3.2.7": {31}, "3.1.3": {30, 31}, "3.0.0": {30}, "2.6.0": {27},
 	}
+	daemonsWith = map[string][]int{"3.5.0": {29, 32}, "3.4.1": {32}, "3.2.7": {31}, "3.1.3": {31}}
 )
 
 // TestRecord records the transcripts, with -update. PRSYNC_OLD names a
@@ -84,6 +85,11 @@ func TestRecord(t *testing.T) {
 			for end, p := range plays {
 				for _, pull := range []bool{true, false} {
 					tr := &transcript{Rsync: version, Plays: end, Protocol: protocol, Pull: pull, Client: recordedOptions}
+					if slices.Contains(daemonsWith[version], protocol) {
+						d := *tr
+						d.Daemon = true
+						d.record(t, p)
+					}
 					if version == "2.6.0" {
 						if end == "client" {
 							continue // the server cannot be told its seed
@@ -101,7 +107,7 @@ func (tr *transcript) record(t *testing.T, p pair) {
 	dir := smallDir(t)
 	raw := filepath.Join(dir, "raw")
 	tr.Dirs = dirSizes(t, filepath.Join(dir, "src"))
-	r := execute(t, dir, tr.clientCommand(t, p.client, "--rsync-path="+p.server), []string{shellRole + "=record", shellFile + "=" + raw}, nil)
+	r := execute(t, dir, tr.clientCommand(t, p.client, p.server), []string{shellRole + "=record", shellFile + "=" + raw}, nil)
 	if r.code != 0 {
 		t.Fatalf("%s, protocol %d: exit %d\n%s\n%s", tr.Rsync, tr.Protocol, r.code, r.command, strings.Join(r.stderr, "\n"))
 	}
@@ -117,22 +123,34 @@ func (tr *transcript) record(t *testing.T, p pair) {
 	if tr.Pull {
 		direction = "pull"
 	}
+	if tr.Daemon {
+		direction = "daemon-" + direction
+	}
 	check(t, tr.save(filepath.Join(transcripts, fmt.Sprintf("%s-%s-%s-%d", direction, tr.Plays, tr.Rsync, tr.Protocol))))
 }
 
-// clientCommand is the client's command line, over this binary as the shell.
-func (t *transcript) clientCommand(tb testing.TB, bin string, more ...string) []string {
+// clientCommand is the client's command line, over this binary as the shell,
+// which runs the server, if any.
+func (t *transcript) clientCommand(tb testing.TB, bin, server string) []string {
 	tb.Helper()
 	self, err := os.Executable()
 	check(tb, err)
 	argv := append([]string{bin}, t.Client...)
 	argv = append(argv, fmt.Sprintf("--protocol=%d", t.Protocol), "-e", self)
-	argv = append(argv, more...)
-	if t.Pull {
-		return append(argv, "peer:src/", "to/")
+	there := "peer:"
+	if t.Daemon {
+		there = "peer::m/"
+		server += " --config=" + replayConf
 	}
-	return append(argv, "src/", "peer:to/")
+	argv = append(argv, "--rsync-path="+server)
+	if t.Pull {
+		return append(argv, there+"src/", "to/")
+	}
+	return append(argv, "src/", there+"to/")
 }
+
+// replayConf is the configuration of daemons in a transcript's directory.
+const replayConf = "rsyncd.conf"
 
 // smallDir builds the trees of the transcripts where temporary files are, rather
 // than in memory: the sizes of directories are part of what a sender says, and
@@ -149,6 +167,12 @@ func smallDir(t *testing.T) string {
 	}
 	small().build(t, filepath.Join(dir, "src"))
 	smallOlder().build(t, filepath.Join(dir, "to"))
+	ids := ""
+	if root() {
+		ids = "uid = 0\ngid = 0\n"
+	}
+	conf := ids + "use chroot = no\nread only = no\nmunge symlinks = no\nlog file = /dev/null\n[m]\npath = " + dir + "\n"
+	check(t, os.WriteFile(filepath.Join(dir, replayConf), []byte(conf), 0o600))
 	return dir
 }
 
@@ -206,7 +230,7 @@ func (t *transcript) againstClient(tt *testing.T, name string) {
 	name, err := filepath.Abs(name)
 	check(tt, err)
 	heard := filepath.Join(dir, "heard")
-	r := execute(tt, dir, t.clientCommand(tt, prsync), []string{shellRole + "=play", shellFile + "=" + name, shellHeard + "=" + heard}, nil)
+	r := execute(tt, dir, t.clientCommand(tt, prsync, "rsync"), []string{shellRole + "=play", shellFile + "=" + name, shellHeard + "=" + heard}, nil)
 	if r.code != 0 {
 		tt.Errorf("exit code %d\n%s", r.code, strings.Join(r.stderr, "\n"))
 	}

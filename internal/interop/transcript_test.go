@@ -24,6 +24,7 @@ type transcript struct {
 	Plays    string   // that end: "client", "server" or "both"
 	Protocol int      // the version spoken
 	Pull     bool     // the client is the receiver
+	Daemon   bool     `json:",omitempty"` // the server is a daemon, behind the remote shell
 	Client   []string // options of the client
 	Server   []string // arguments of the server, behind the name of the program
 	// Dirs are the sizes of the source's directories when it was recorded;
@@ -114,20 +115,53 @@ const (
 // negotiates reports whether the two ends exchange lists of checksums.
 func (t *transcript) negotiates() bool {
 	b := t.said(server)
-	if t.Protocol < 30 || len(b) < 6 {
+	n := t.greeting(server, b)
+	if t.Protocol < 30 || n < 0 || len(b) < n+2 {
 		return false
 	}
-	flags := uint32(b[4])
+	flags := uint32(b[n])
 	if flags&0x80 != 0 && flags&0x40 == 0 { // a varint of two bytes
-		flags = flags&0x3f<<8 | uint32(b[5])
+		flags = flags&0x3f<<8 | uint32(b[n+1])
 	}
 	return flags&cfVarintFlags != 0
+}
+
+// greeting is how long what one end says first is: its version, or what passes
+// with a daemon before the protocol proper. It is -1 while b has not all of it.
+func (t *transcript) greeting(who byte, b []byte) int {
+	const version = 4
+	if !t.Daemon {
+		if len(b) < version {
+			return -1
+		}
+		return version
+	}
+	n := 0
+	for range 2 { // the versions; then the module, or that it may be used
+		i := bytes.IndexByte(b[n:], '\n')
+		if i < 0 {
+			return -1
+		}
+		n += i + 1
+	}
+	if who == server {
+		return n
+	}
+	end := []byte{0, 0} // of the arguments
+	if t.Protocol < 30 {
+		end = []byte("\n\n")
+	}
+	i := bytes.Index(b[n:], end)
+	if i < 0 {
+		return -1
+	}
+	return n + i + len(end)
 }
 
 // A payload takes the data out of one end's stream: the greeting is left out,
 // and messages other than data with it.
 type payload struct {
-	greeting int // fixed bytes in front; then come strings, and after them seed bytes
+	greeting func(b []byte) int // of what comes in front; then come strings, and after them seed bytes
 	varint   bool
 	strings  int
 	seed     int
@@ -138,7 +172,7 @@ type payload struct {
 
 // payloadOf returns the reader of the stream of one end.
 func (t *transcript) payloadOf(who byte) *payload {
-	p := &payload{greeting: 4, framed: who == server || t.Protocol >= 30}
+	p := &payload{greeting: func(b []byte) int { return t.greeting(who, b) }, framed: who == server || t.Protocol >= 30}
 	if t.negotiates() {
 		p.strings = 1
 		for _, o := range t.Client {
@@ -164,11 +198,12 @@ func (p *payload) feed(b []byte) {
 // step takes one element off raw, if it is complete.
 func (p *payload) step() bool {
 	switch {
-	case p.greeting > 0:
-		if len(p.raw) < p.greeting {
+	case p.greeting != nil:
+		n := p.greeting(p.raw)
+		if n < 0 {
 			return false
 		}
-		p.raw, p.greeting = p.raw[p.greeting:], 0
+		p.raw, p.greeting = p.raw[n:], nil
 	case p.varint:
 		if len(p.raw) < 2 {
 			return false
