@@ -111,7 +111,7 @@ func (s *idSide) parse(spec, what string) (warnings []string, err error) {
 		if to == "" {
 			return nil, fmt.Errorf("No name found after colon --%smap: %s", what, item)
 		}
-		rule, err := parseFrom(from, item, what)
+		rule, err := parseFrom(from, what)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +128,7 @@ func (s *idSide) parse(spec, what string) (warnings []string, err error) {
 	return warnings, nil
 }
 
-func parseFrom(from, item, what string) (rule idRule, err error) {
+func parseFrom(from, what string) (rule idRule, err error) {
 	if from == "" || from[0] < '0' || from[0] > '9' {
 		rule.name, rule.pattern = from, strings.ContainsAny(from, wildLetters)
 		if from == "" {
@@ -138,7 +138,7 @@ func parseFrom(from, item, what string) (rule idRule, err error) {
 	}
 	lo, hi, isRange := strings.Cut(from, "-")
 	if strings.Trim(from, digits+"-") != "" || isRange && (hi == "" || strings.Contains(hi, "-")) {
-		return rule, fmt.Errorf("Invalid number in --%smap: %s", what, item)
+		return rule, fmt.Errorf("Invalid number in --%smap: %s", what, from)
 	}
 	if rule.lo, err = parseID(lo); err != nil {
 		return rule, err

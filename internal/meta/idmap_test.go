@@ -108,9 +108,9 @@ func TestIDMapErrors(t *testing.T) {
 		"ann":           "No colon found in --usermap: ann",
 		"a:1,b":         "No colon found in --usermap: b",
 		"ann:":          "No name found after colon --usermap: ann:",
-		"1x:2":          "Invalid number in --usermap: 1x:2",
-		"1-:2":          "Invalid number in --usermap: 1-:2",
-		"1-2-3:2":       "Invalid number in --usermap: 1-2-3:2",
+		"1x:2":          "Invalid number in --usermap: 1x",
+		"1-:2":          "Invalid number in --usermap: 1-",
+		"1-2-3:2":       "Invalid number in --usermap: 1-2-3",
 		"4294967296:1":  "Invalid ID number: 4294967296",
 		"a:99999999999": "Invalid ID number: 99999999999",
 	} {
