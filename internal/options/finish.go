@@ -54,6 +54,7 @@ func (p *parser) finish(operands []string) ([]string, error) {
 	p.finishTrust()
 	p.o.told.usermap, p.o.told.groupmap = p.usermap != nowhere, p.groupmap != nowhere
 	p.o.told.tempDir = p.wasGiven("temp-dir")
+	p.o.CopyAsSet = p.wasGiven("copy-as")
 	if len(operands) == 0 && !p.env.Daemon {
 		return nil, usageError()
 	}

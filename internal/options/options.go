@@ -280,6 +280,7 @@ type Options struct {
 	Groupmap      string // also from --chown
 	Chmod         []string
 	CopyAs        string // USER[:GROUP]
+	CopyAsSet     bool   // --copy-as was given, even if empty: no such user
 
 	// Writing.
 	Sparse       bool

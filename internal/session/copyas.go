@@ -11,11 +11,12 @@ import (
 // copyAs turns the process into the user of --copy-as. What the operator names
 // (filter files, logs, batches) is open by then; nothing of the tree is.
 func copyAs(sides ...*side) error {
-	spec := sides[0].o.CopyAs
-	if spec == "" {
-		spec = sides[len(sides)-1].o.CopyAs
+	o := sides[0].o
+	if !o.CopyAsSet {
+		o = sides[len(sides)-1].o
 	}
-	if spec == "" {
+	spec := o.CopyAs
+	if !o.CopyAsSet {
 		return nil
 	}
 	for _, s := range sides {
