@@ -14,7 +14,7 @@ import (
 func (r *Receiving) policy() flist.Policy {
 	c := r.c
 	p := flist.Policy{
-		Who: "Receiver", MissingArgs: c.MissingArgs == 2, Recurse: c.Recurse, Sanitize: c.Sanitize,
+		Who: "Receiver", MissingArgs: c.MissingArgs == 2, Recurse: c.Recurse, Sanitize: c.Sanitize, MaxAlloc: c.MaxAlloc,
 	}
 	if c.NameFromWire != nil {
 		p.Name = r.localName

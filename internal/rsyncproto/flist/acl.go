@@ -160,6 +160,9 @@ func (d *Decoder) oneACL(table *[]*meta.ACL, kind string, mode uint32, access bo
 			}
 		}
 	}
+	if !d.room(len(*table)+1, aclCost) {
+		return nil
+	}
 	*table = append(*table, a)
 	return a
 }

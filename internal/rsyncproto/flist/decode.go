@@ -42,6 +42,30 @@ type Policy struct {
 	Recurse bool
 	// XattrName renames an extended attribute for this side, or refuses it.
 	XattrName func(name string) (string, bool)
+	// MaxAlloc bounds each table that the peer can make us keep, in bytes
+	// (--max-alloc); 0 is no limit.
+	MaxAlloc int64
+}
+
+// What rsync keeps of one list of ACL entries, one list of attributes and one
+// attribute of a list, in bytes. (rsync 3.5.0 acls.c:acl_duo,
+// xattrs.c:rsync_xa_list, rsync.h:rsync_xa) The entries of an ACL are bounded by
+// their count, below any limit that can be set, and so is what token streams
+// keep: the buffers of a stream have fixed sizes.
+const (
+	aclCost   = 32
+	xlistCost = 40
+	xattrCost = 40
+)
+
+// room keeps a table of n elements of a size within MaxAlloc.
+// rsync 3.5.0 util2.c:my_alloc.
+func (d *Decoder) room(n, size int) bool {
+	if d.pol.MaxAlloc <= 0 || int64(n) <= d.pol.MaxAlloc/int64(size) {
+		return true
+	}
+	d.fail(exitcode.Malloc, "[%s] exceeded --max-alloc=%d setting", d.pol.Who, d.pol.MaxAlloc)
+	return false
 }
 
 // Decoder reads the entries of all lists of a connection.

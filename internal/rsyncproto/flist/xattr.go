@@ -132,6 +132,9 @@ func (d *Decoder) xattr(f *File) {
 		return
 	}
 	n := r.VarintMax(maxXattrs, "xattr count")
+	if !d.room(len(d.xattrs)+1, xlistCost) || !d.room(int(n), xattrCost) {
+		return
+	}
 	l := &XattrList{}
 	total := 0
 	for num := int32(1); num <= n && r.Err() == nil; num++ {
