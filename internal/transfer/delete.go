@@ -148,7 +148,9 @@ func (g *generator) deleteIn(dir string, f *flist.File, dev uint64) {
 		}
 		return
 	}
-	g.enterFilters(dir)
+	if g.enterFilters(dir); g.ended != nil {
+		return // what the rules would protect is not known
+	}
 	if g.c.OneFileSystem > 0 {
 		if f.Flags&flist.TopDir != 0 {
 			g.topDevs[dev] = true
@@ -165,6 +167,9 @@ func (g *generator) deleteIn(dir string, f *flist.File, dev uint64) {
 				g.log.Printf(report.Info, "cannot delete mount point: %s\n", e.name)
 			}
 			continue
+		}
+		if g.ended != nil {
+			return
 		}
 		if g.inList(e.name) {
 			continue
@@ -213,7 +218,9 @@ func (g *generator) deletePass() error {
 		name := f.Name()
 		if f.Flags&flist.ContentDir == 0 {
 			if f.IsDir() {
-				g.enterFilters(name)
+				if g.enterFilters(name); g.ended != nil {
+					return g.ended
+				}
 			}
 			continue
 		}
@@ -260,6 +267,9 @@ func (g *generator) deleteItem(name string, mode uint32, flags delFlags) delResu
 		if g.walk != nil {
 			g.walk.Dying = false
 		}
+	}
+	if g.ended != nil {
+		return result
 	}
 	if result == delNotEmpty || result == delAtLimit {
 		return g.noRoom(name, flags, result)
@@ -354,7 +364,9 @@ func (g *generator) makeWritable(name string, mode uint32) {
 // deleteContents empties a directory. rsync 3.5.0
 // delete.c:delete_dir_contents.
 func (g *generator) deleteContents(dir string, flags delFlags) delResult {
-	g.enterFilters(dir)
+	if g.enterFilters(dir); g.ended != nil {
+		return delNotEmpty
+	}
 	list, protected := g.localList(dir)
 	if g.walk != nil {
 		defer g.walk.Leave(dir)

@@ -127,6 +127,9 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 		} else {
 			g.enterFilters(t.name)
 		}
+		if g.ended != nil {
+			return g.ended
+		}
 	}
 	g.priorDir = f
 	return nil

@@ -323,6 +323,9 @@ func (g *generator) list() error {
 			} else {
 				g.enterFilters(g.name(d))
 			}
+			if g.ended != nil {
+				return g.ended
+			}
 		}
 	}
 	for i, f := range l.Sorted {
