@@ -86,6 +86,9 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 				return err
 			}
 		}
+		for _, line := range client.TraceLocal(o, plan.Dest) {
+			p.clientEnv(o).Trace(line)
+		}
 		return session.RunLocal(ctx, sp, plan.Dest)
 	}
 	if !plan.AmSender {

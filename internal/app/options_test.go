@@ -23,7 +23,6 @@ var notRead = map[string]string{
 	"OldDirs":        "a filter rule does it",
 	"IncRecursive":   "through UseIncRecurse",
 	"Qsort":          "through UseIncRecurse: no transfer depends on the sorting algorithm",
-	"Rsh":            "through RemoteShell",
 	"RshEnv":         "through RemoteShell",
 	"OutHasOp":       "LogBeforeTransfer follows from it",
 	"TrustSender":    "through TrustSenderArgs and TrustSenderFilter",

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -26,6 +27,7 @@ func RemoteShell(ctx context.Context, o *options.Options, host string, paths []s
 	if err != nil {
 		return nil, err
 	}
+	env.traceTarget(o, host, paths[0])
 	c, err := startShell(ctx, o, words, amSender, &env)
 	if err != nil {
 		return nil, err
@@ -37,6 +39,47 @@ func RemoteShell(ctx context.Context, o *options.Options, host string, paths []s
 		}
 	}
 	return c, nil
+}
+
+// traceTarget gives the line of --debug=CMD2 about whom a shell is to reach.
+// rsync 3.5.0 main.c:start_client.
+func (e *Env) traceTarget(o *options.Options, host, path string) {
+	if !debug(o, report.DebugCmd, 2) {
+		return
+	}
+	user, given, machine := cutUser(host)
+	if !given {
+		user = nothing
+	}
+	shell := o.Rsh
+	if shell == "" {
+		shell = nothing
+	}
+	e.trace(fmt.Sprintf("cmd=%s machine=%s user=%s path=%s", shell, machine, user, path))
+}
+
+// nothing is how rsync's debugging lines show a text that is not there.
+const nothing = "<NULL>"
+
+// TraceWords is the line of --debug=CMD2 about the words of a command. rsync
+// 3.5.0 main.c:do_cmd.
+func TraceWords(words []string) string {
+	var b strings.Builder
+	for i, w := range words {
+		fmt.Fprintf(&b, "cmd[%d]=%s ", i, w)
+	}
+	return b.String()
+}
+
+// TraceLocal are the lines of --debug=CMD2 of a local copy.
+func TraceLocal(o *options.Options, dest string) []string {
+	if !debug(o, report.DebugCmd, 2) {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("cmd=%s machine=%[1]s user=%[1]s path=%s", nothing, dest),
+		TraceWords([]string{".", dest}),
+	}
 }
 
 // isGone reports whether a write failed because nobody reads any more. What the
@@ -145,6 +188,9 @@ func splitCommand(s string) ([]string, error) {
 // as --blocking-io asks for: no program minds, and a pipe that does not block
 // confuses some.
 func startShell(ctx context.Context, o *options.Options, words []string, amSender bool, env *Env, setenv ...string) (*Conn, error) {
+	if debug(o, report.DebugCmd, 2) {
+		env.trace(TraceWords(words))
+	}
 	if debug(o, report.DebugCmd, 1) {
 		env.trace(traceArgs("opening connection using:", words))
 	}

@@ -26,6 +26,9 @@ type SearchConfig struct {
 	// Progress, unless nil, is called now and then with the number of bytes
 	// of the source that are done.
 	Progress func(off int64)
+	// Matched, unless nil, is called with each block that is found: its index,
+	// its place in the source, its length, and the end of the block before it.
+	Matched func(i int32, off, n, last int64)
 }
 
 // Stats counts what a search did. HashHits counts the offsets whose rolling
@@ -59,6 +62,8 @@ type Searcher struct {
 	stats Stats
 	want  int32 // the block after the last match
 	last  int64 // end of what has been sent
+	// matchEnd is the end of the last match.
+	matchEnd int64
 
 	strong    [checksum.MaxLen]byte
 	strongAt  int64 // offset that strong belongs to, -1 for none
@@ -74,7 +79,7 @@ type Searcher struct {
 func (s *Searcher) Search(src *Window, sig *Signature, cfg SearchConfig, out Output) (Stats, error) {
 	s.src, s.sig, s.cfg, s.out = src, sig, cfg, out
 	s.rng, _ = out.(RangeOutput)
-	s.stats, s.want, s.last, s.strongAt = Stats{}, 0, 0, -1
+	s.stats, s.want, s.last, s.matchEnd, s.strongAt = Stats{}, 0, 0, 0, -1
 	var err error
 	switch {
 	case sig != nil && cfg.Append != AppendOff:
@@ -155,8 +160,12 @@ func (s *Searcher) match(i int32, data []byte) error {
 	if s.cfg.File != nil {
 		s.cfg.File.Write(data)
 	}
+	if s.cfg.Matched != nil {
+		s.cfg.Matched(i, s.last, int64(len(data)), s.matchEnd)
+	}
 	s.want = i + 1
 	s.last += int64(len(data))
+	s.matchEnd = s.last
 	s.stats.Matches++
 	s.stats.Matched += int64(len(data))
 	err := s.out.Match(i, data)

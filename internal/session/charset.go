@@ -29,7 +29,7 @@ func Charset(o *options.Options, server bool, getenv func(string) string) (*char
 func lookupCharset(name string, getenv func(string) string) (*charset.Set, error) {
 	if name == "" || name == "." {
 		if name = string(report.LocaleCharset(getenv)); name == "" {
-			name = "ANSI_X3.4-1968" // what the C locale calls ASCII
+			name = asciiLocale
 		}
 	}
 	set, err := charset.Lookup(name)
@@ -49,6 +49,31 @@ func (s *side) openCharset() (err error) {
 	s.charset, err = Charset(s.o, s.p.Server, s.p.Env.Getenv)
 	return err
 }
+
+// debugCharset gives the lines of --debug=ICONV. rsync 3.5.0 rsync.c:setup_iconv.
+func (s *side) debugCharset() {
+	if !s.p.Server && !s.o.EightBit && s.log.Debug(report.DebugIconv, 2) {
+		set := report.LocaleCharset(s.p.Env.Getenv)
+		if set == "" {
+			set = asciiLocale
+		}
+		s.log.Printf(report.Info, "msg checking charset: %s\n", set)
+	}
+	if s.o.Iconv == "" || !s.log.Debug(report.DebugIconv, 1) {
+		return
+	}
+	name, remote, two := strings.Cut(s.o.Iconv, ",")
+	if two && s.p.Server {
+		name = remote
+	}
+	if name == "" || name == "." {
+		name = "[LOCALE]"
+	}
+	s.log.Printf(report.Info, "[%s] charset: %s\n", s.who(), name)
+}
+
+// asciiLocale is what the C locale calls ASCII.
+const asciiLocale = "ANSI_X3.4-1968"
 
 // namesOnWire reports whether the names of --files-from are converted too.
 func (s *side) namesOnWire() bool { return s.charset != nil && s.o.SecludedArgs }

@@ -352,12 +352,16 @@ func (s *side) debugChoices() {
 		return ""
 	}
 	st, cc := s.setup, s.c.Compress
-	if s.log.Debug(report.DebugNstr, level+1) {
+	if s.p.Server || s.log.Debug(report.DebugNstr, 2) {
 		for _, line := range st.Lists {
 			s.log.Printf(report.Info, "%s\n", line)
 		}
 	}
-	s.log.Printf(report.Info, "%s%s checksum: %s\n", who, neg(st.ChecksumNegotiated), st.XferSum.Name())
+	sum := st.XferSum.Name()
+	if !st.ChecksumNegotiated && s.o.ChecksumChoice != "" {
+		sum = s.o.ChecksumChoice // as given: it may be two
+	}
+	s.log.Printf(report.Info, "%s%s checksum: %s\n", who, neg(st.ChecksumNegotiated), sum)
 	if cc.Choice != compress.None || s.o.CompressLevelSet {
 		s.log.Printf(report.Info, "%s%s compress: %s (level %d)\n", who, neg(st.CompressNegotiated), cc.Choice.Name(), cc.Level)
 	}

@@ -407,6 +407,10 @@ func (s *side) debugExit(broken, result error) {
 	if s.log.Debug(report.DebugExit, 2) {
 		s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=%s, line=%s): entered\n", who, first, file, line)
 	}
-	s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=%s, line=%s): about to call exit(%d)\n",
-		who, first, file, line, exitcode.Of(result, exitcode.StreamIO))
+	dry := ""
+	if s.o.DryRun {
+		dry = " (DRY RUN)"
+	}
+	s.log.Printf(report.Info, "[%s] _exit_cleanup(code=%d, file=%s, line=%s): about to call exit(%d)%s\n",
+		who, first, file, line, exitcode.Of(result, exitcode.StreamIO), dry)
 }

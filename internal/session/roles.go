@@ -179,6 +179,9 @@ func (s *side) server() error {
 
 // send is the life of a sending side.
 func (s *side) send(afterList func()) error {
+	if s.p.Server && s.log.Debug(report.DebugSend, 1) {
+		s.log.Printf(report.Info, "server_sender starting pid=%d\n", s.p.Env.PID)
+	}
 	s.snd = transfer.NewSender(s.c, listNames{s.names(), s.p.Module != nil && s.p.Module.NumericIDs})
 	s.publish()
 	args := s.p.Args

@@ -250,6 +250,7 @@ func newSide(p *Params) (*side, error) {
 		return nil, err
 	}
 	s.log = s.newLog()
+	s.debugCharset()
 	s.timeout = p.Opts.Timeout
 	c, err := s.config()
 	if err != nil {

@@ -96,6 +96,9 @@ func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 		g.overlay(&lk)
 		e := localEntry{name: name, st: lk.st}
 		isDir := st.IsDir()
+		if g.log.Debug(report.DebugFlist, 2) {
+			g.log.Printf(report.Info, "[%s] make_file(%s,*,%d)\n", g.log.Who(), name, allFilters)
+		}
 		if dwalk != nil && dwalk.Check(name, isDir) == filter.Exclude || g.walk != nil && g.walk.Check(name, isDir) == filter.Exclude {
 			protected = true
 			continue

@@ -224,7 +224,7 @@ func (g *generator) finished(redo bool) error {
 			g.c.W.EndItem()
 		}
 		if g.c.Delete != DeleteDelay && g.tweak && first.Parent >= 0 && int(first.Parent) < len(g.dirs) {
-			g.touchUp(g.dirs[first.Parent : first.Parent+1])
+			g.touchUp(g.dirs[first.Parent:first.Parent+1], int(first.Parent))
 		}
 		delete(g.inProg, first)
 		delete(g.toRedo, first)

@@ -106,6 +106,13 @@ func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
 		g.inProg[g.lists[g.cur]]++
 		return true, nil
 	}
+	if g.log.Debug(report.DebugHlink, 2) { // rsync tells of its chains of indexes too
+		group := int32(-1)
+		if g.c.Setup.Protocol >= 30 {
+			group = t.f.X.Group
+		}
+		g.log.Printf(report.Info, "hlink for %d (%s,%d): leader is %d (%s)\n", t.ndx, t.name, group, gr.first, gr.leader)
+	}
 	from, shown := g.at(gr.leader), gr.leader
 	if gr.alt >= 0 && g.c.DryRun {
 		a := g.alts[gr.alt]

@@ -279,12 +279,13 @@ func (g *generator) ending() error {
 	}
 	g.log.Heap()
 	if (g.rePerms || g.reTimes) && g.tweak && (!c.Setup.IncRecurse || c.Delete == DeleteDelay) {
-		g.touchUp(g.allDirs())
+		g.touchUp(g.allDirs(), 0)
 	}
 	return nil
 }
 
-// allDirs are all directories of the transfer.
+// allDirs are all directories of the transfer; without incremental recursion
+// they stand where the list has them, nil for all else.
 func (g *generator) allDirs() []*flist.File {
 	if g.c.Setup.IncRecurse {
 		return g.dirs
@@ -292,9 +293,10 @@ func (g *generator) allDirs() []*flist.File {
 	var dirs []*flist.File
 	for _, l := range g.lists {
 		for _, f := range l.Files {
-			if f.Active() && f.IsDir() {
-				dirs = append(dirs, f)
+			if !f.Active() || !f.IsDir() {
+				f = nil
 			}
+			dirs = append(dirs, f)
 		}
 	}
 	return dirs
@@ -346,12 +348,16 @@ func (g *generator) list() error {
 	return nil
 }
 
-// touchUp sets modes and times of directories that work inside them changed.
+// touchUp sets modes and times of directories that work inside them changed;
+// from is the number of the first, for --debug=TIME2.
 // rsync 3.5.0 generator.c:touch_up_dirs.
-func (g *generator) touchUp(dirs []*flist.File) {
-	for _, f := range dirs {
-		if !f.Active() || !f.IsDir() || !g.c.ImpliedDirs && f.Flags&flist.ImpliedDir != 0 && g.c.Relative {
+func (g *generator) touchUp(dirs []*flist.File, from int) {
+	for i, f := range dirs {
+		if f == nil || !f.Active() || !f.IsDir() || !g.c.ImpliedDirs && f.Flags&flist.ImpliedDir != 0 && g.c.Relative {
 			continue
+		}
+		if g.log.Debug(report.DebugTime, 2) {
+			g.log.Printf(report.Info, "touch_up_dirs: %s (%d)\n", f.Name(), from+i)
 		}
 		fixPerms := !g.c.Privilege.IsRoot() && f.Mode&unix.S_IWUSR == 0
 		if f.Gen&flist.MissingDir != 0 || !g.reTimes && !fixPerms {

@@ -196,6 +196,9 @@ func (r *Receiving) enter(dir string) error {
 		return exitcode.Silent(exitcode.FileSelect)
 	}
 	r.dest, r.destPath = root, r.c.abs(dir)
+	if r.log.Debug(report.DebugChdir, 1) {
+		r.log.Printf(report.Info, "[%s] change_dir(%s)\n", r.log.Who(), r.destPath)
+	}
 	return nil
 }
 

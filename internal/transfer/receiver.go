@@ -185,7 +185,7 @@ func (v *receiver) read() (request, error) {
 				}
 				return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, v.log.Who())
 			}
-			if err := v.moreLists(&v.in, ndx); err != nil {
+			if err := v.moreLists(&v.in, ndx, 2); err != nil {
 				return request{}, err
 			}
 			continue

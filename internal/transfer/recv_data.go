@@ -39,6 +39,9 @@ func (v *receiver) data(in *incoming) (ok bool, err error) {
 		cfg.Append = delta.AppendOff
 	}
 	if in.basis != nil && in.size > 0 {
+		if v.log.Debug(report.DebugDeltasum, 2) {
+			v.log.Printf(report.Info, "recv mapped %s of size %d\n", in.at.shown, in.size)
+		}
 		v.window.Reset(in.basis, in.size)
 		cfg.Basis = v.window
 	}
@@ -84,6 +87,9 @@ func (v *receiver) data(in *incoming) (ok bool, err error) {
 	}
 	if p := c.Progress; p != nil {
 		p.End(f.Size)
+	}
+	if v.log.Debug(report.DebugDeltasum, 2) {
+		v.log.Printf(report.Info, "got file_sum\n")
 	}
 	n := c.Setup.XferSum.Len()
 	mine := v.hash.Sum(v.sum[:0])

@@ -96,13 +96,14 @@ func (r *Receiving) ReadList() error {
 		return err
 	}
 	if r.c.Setup.IncRecurse && r.total == 1 {
-		return r.moreLists(&r.in, r.c.R.ReadNdx(&r.in))
+		return r.moreLists(&r.in, r.c.R.ReadNdx(&r.in), 3)
 	}
 	return nil
 }
 
-// moreLists takes an index that announces a list, or the end of them.
-func (r *Receiving) moreLists(st *wire.NdxState, ndx int32) error {
+// moreLists takes an index that announces a list, or the end of them, which
+// --debug=FLIST tells from a level on.
+func (r *Receiving) moreLists(st *wire.NdxState, ndx int32, level uint8) error {
 	if err := r.c.R.Err(); err != nil {
 		return err
 	}
@@ -114,6 +115,9 @@ func (r *Receiving) moreLists(st *wire.NdxState, ndx int32) error {
 	dir := wire.NdxFlistOffset - ndx
 	if dir < 0 || int(dir) >= len(r.dirs) {
 		return exitcode.New(exitcode.Protocol, "[%s] Invalid dir index: %d (%d - %d)", r.log.Who(), ndx, wire.NdxFlistOffset, wire.NdxFlistOffset-len(r.dirs)+1)
+	}
+	if r.log.Debug(report.DebugFlist, level) {
+		r.log.Printf(report.Info, "[%s] receiving flist for dir %d\n", r.log.Who(), dir)
 	}
 	return r.readList(dir, false)
 }

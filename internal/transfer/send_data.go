@@ -101,6 +101,7 @@ func (s *Sender) data(f *flist.File, file *os.File, size int64, rq request, sig 
 		cfg.Append = c.Append
 	}
 	cfg.Progress = s.inMotion(size)
+	s.debugSearch(&cfg, sig, size)
 	out, err := s.tokenWriter(f.Name())
 	if err != nil {
 		return err

@@ -34,6 +34,8 @@ type Sender struct {
 
 	// building lists
 	sources        []*source
+	in             *source             // for --debug=CHDIR: where rsync's sender would be
+	firstLinks     map[[2]uint64]int32 // for --debug=HLINK: device and inode to the first index
 	byDir          map[string]int32
 	paths          flist.Paths
 	slab           flist.Slab
@@ -194,6 +196,7 @@ func (s *Sender) answer(rq request) error {
 		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, s.log.Who())
 	}
 	src := s.sources[f.Src]
+	s.chdir(src)
 	if s.log.Debug(report.DebugSend, 1) {
 		s.debugSend("send_files(%d, %s)", rq.ndx, s.shown(src, f.Name()))
 	}
@@ -239,6 +242,7 @@ func (s *Sender) answer(rq request) error {
 	if !ok {
 		return s.c.W.Err()
 	}
+	s.debugSums("send_files mapped %s of size %d", src, f, st.Size)
 	s.handed = false
 	defer func() {
 		if !s.handed {
@@ -251,6 +255,7 @@ func (s *Sender) answer(rq request) error {
 		out = s.c.Batch
 	}
 	writeSumHead(out, head)
+	s.debugSums("calling match_sums %s", src, f)
 	if s.c.LogBefore {
 		s.c.logItem(s.log, report.Client, it)
 	} else if !s.c.Server && s.log.Info(report.InfoName, 1) && s.log.Config().Info[report.InfoProgress] == 1 {

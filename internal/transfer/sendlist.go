@@ -120,6 +120,9 @@ func (s *Sender) SendList(args []string) error {
 		s.c.W.MsgInt(wire.MsgIOError, s.io.Get())
 	}
 	s.Stats.FlistSize = s.c.W.Total() - start
+	if s.log.Debug(report.DebugFlist, 2) {
+		s.log.Printf(report.Info, "send_file_list done\n")
+	}
 	s.lists = append(s.lists, l.List)
 	s.total += len(l.Files)
 	s.held, s.oldTotal = len(l.Files), len(l.Files)
@@ -283,6 +286,7 @@ func (s *Sender) operand(l *curList, arg, base string, flags flist.Flags, implie
 		s.sendName(l, si, ".", nil, (flags|flist.ImpliedDir)&^flist.ContentDir, allFilters)
 	}
 	src := s.sources[si]
+	s.chdir(src)
 	st, err := s.linkStat(src, name, s.c.CopyDirlinks || kind != normalName)
 	if err == nil && (kind != dotName && s.excluded(src, name, st.IsDir(), false) ||
 		s.c.Relative && src.dwalk != nil && src.dwalk.ParentExcluded(src.rel(name))) {

@@ -67,6 +67,7 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 	}
 	s.count(f)
 	s.enc.Entry(f, wireName, link, l.Start)
+	s.debugLinked(f, l.Start)
 	if acl != nil {
 		s.enc.ACL(f, acl, def)
 	}
@@ -330,6 +331,7 @@ func (s *Sender) listDir(l *curList, d *dirNode) {
 	src := s.sources[si]
 	dir := f.Name()
 	flags := flist.ContentDir
+	s.chdir(src)
 	s.enter(si, dir)
 	if f.Flags&flist.ContentDir != 0 {
 		if s.c.OneFileSystem > 0 {
