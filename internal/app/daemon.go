@@ -86,7 +86,7 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		}
 	}
 	m := &session.Module{
-		Name: s.Module.Name, RemoteShell: s.RemoteShell, Root: s.Root, Filters: s.Filter, Sanitize: s.Inner, Confine: s.SecureLinks, InsecureLinks: s.Module.InsecureLinks, TempDir: s.Module.TempDir,
+		Name: s.Module.Name, RemoteShell: s.RemoteShell, Root: s.Root, Top: strings.TrimSuffix(s.Dir, "/"), Filters: s.Filter, Sanitize: s.Inner, Confine: s.SecureLinks, InsecureLinks: s.Module.InsecureLinks, TempDir: s.Module.TempDir,
 		IgnoreNonreadable: s.Module.IgnoreNonreadable, NumericIDs: s.NumericIDs, MungeLinks: s.MungeLinks,
 		Charset: s.Module.Charset, LogLine: logLine, Forbidden: s.Forbidden, Timeout: o.Timeout, NoCompress: noCompress(s.Module.DontCompress), Err: s.Err,
 	}

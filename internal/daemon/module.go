@@ -15,6 +15,7 @@ import (
 	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/options"
 )
 
 // mungedDir must not exist where symlinks are munged by naming it.
@@ -92,8 +93,10 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		NumericIDs: numericIDs(m, where.chroot),
 	}
 	if s.Filter, err = c.filters(m); err != nil {
+		code := exitcode.Of(err, exitcode.FileIO)
 		c.log.Errorf("%v", err)
-		return c.refuse(exitcode.FileIO, "cannot read the filter rules of module %s", m.Name)
+		c.log.Errorf("%s", exitcode.Line(err, code, unnamed, options.RsyncVersion))
+		return c.refuse(code, "cannot read the filter rules of module %s", m.Name)
 	}
 	c.switchLog(m)
 	s.Log = c.log

@@ -116,10 +116,13 @@ func (c *connection) logRequest(s *Session) {
 	c.log.Printf("rsync %s %s from %s%s (%s)", direction, s.Paths, who, s.Host, s.Addr)
 }
 
+// unnamed is what a process of a daemon calls itself before it knows its role.
+const unnamed = "Receiver"
+
 // filters reads the rules that hide files of a module. Their files are the
 // operator's and may be anywhere; it is called before any chroot.
 func (c *connection) filters(m *conf.Module) (*filter.List, error) {
 	return filter.ParseDaemon(filter.Config{
-		Who: "server", Dir: "/", Open: openRules, Warn: c.log.Errorf,
+		Who: unnamed, Dir: "/", Open: openRules, Warn: c.log.Errorf,
 	}, filter.DaemonRules{Filter: m.Filter, IncludeFrom: m.IncludeFrom, Include: m.Include, ExcludeFrom: m.ExcludeFrom, Exclude: m.Exclude})
 }

@@ -53,6 +53,9 @@ type Config struct {
 	DeleteExcluded bool
 	// Sanitize keeps the names of merge files below "/" (a daemon).
 	Sanitize bool
+	// Top is put before absolute paths in messages: the module's path as the
+	// system knows it, for a daemon that has not made it the root.
+	Top string
 	// HomeCVSIgnore is the path of ~/.cvsignore, CVSIgnore the value of
 	// $CVSIGNORE; both empty for none. For a daemon the path is "/.cvsignore"
 	// if it has chrooted, and empty otherwise, as files outside of the module

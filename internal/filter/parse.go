@@ -238,7 +238,7 @@ func (p *parser) file(to *ruleList, name string, container *rule, m mode) error 
 	}
 	if p.depth >= maxMergeDepth {
 		err := exitcode.New(exitcode.FileIO, "[%s] merge-file include depth limit (%d) exceeded at %s",
-			p.who, maxMergeDepth, p.src.show(container, name))
+			p.who, maxMergeDepth, p.src.show(container, p.shown(name)))
 		if m&fatal != 0 {
 			return err
 		}
@@ -265,7 +265,7 @@ func (p *parser) file(to *ruleList, name string, container *rule, m mode) error 
 	defer f.Close()
 
 	outer := p.src
-	p.src = outer.within(name, container)
+	p.src = outer.within(p.shown(name), container)
 	p.depth++
 	if err = p.lines(to, bufio.NewReader(f), container, m); err != nil && exitcode.Of(err, exitcode.OK) == exitcode.OK {
 		if p.src = outer; m&fatal != 0 {
@@ -289,7 +289,15 @@ func (p *parser) cannot(what, name string, container *rule, err error) error {
 	if p.src.hides(container) {
 		return exitcode.New(exitcode.FileIO, "failed to %s %s file %s", what, clude, p.src.show(container, name))
 	}
-	return exitcode.New(exitcode.FileIO, "rsync: [%s] failed to %s %s file %s: %s", p.who, what, clude, name, systemText(err))
+	return exitcode.New(exitcode.FileIO, "rsync: [%s] failed to %s %s file %s: %s", p.who, what, clude, p.shown(name), systemText(err))
+}
+
+// shown is the name of a file of rules as messages have it.
+func (p *parser) shown(name string) string {
+	if strings.HasPrefix(name, "/") {
+		return p.list.cfg.Top + name
+	}
+	return name
 }
 
 // lines parses a file's lines, or its words, each as a text of its own.

@@ -54,9 +54,10 @@ func (s source) detail(r *rule, about string) string {
 	return about
 }
 
-// within returns the source for a file that r named while s was being read.
-func (s source) within(name string, r *rule) source {
-	in := source{inFile: true, file: name, namedAt: s.namedAt}
+// within returns the source for a file that r named while s was being read;
+// messages show its name as shown.
+func (s source) within(shown string, r *rule) source {
+	in := source{inFile: true, file: shown, namedAt: s.namedAt}
 	if s.hides(r) {
 		in.file, in.namedAt = "", ""
 		if s.inFile {

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,18 @@ func TestExitLine(t *testing.T) {
 		{"-e", "SILENT", "host:a", "to"}, {"-e", "SILENT", "from/a", "host:a"}, {"-e", "TALKER", "host:a", "to"},
 		{"--read-batch=/nonexistent", "to"}, {"--write-batch=/nonexistent/x", "from/a", "to"},
 		{"-rIb", "--backup-dir=/proc/1/none", "from/", "to/"},
+		{"-a", "--filter=merge missing", "from/", "to/"}, {"-a", "--filter=unknown", "from/", "to/"}, {"-a", "--filter=-x? a", "from/", "to/"},
+		{"-a", "from/", "from/a"}, {"-a", "from/a", "to/a/"}, {"-ab", "--backup-dir=../from/a", "from/", "to/"},
+		{"-a", "--temp-dir=/nonexistent", "from/", "to/"}, {"-a", "--temp-dir=../from/a", "from/", "to/"},
+		{"-a", "--usermap=1", "from/", "to/"}, {"-a", "--usermap=1:", "from/", "to/"}, {"-a", "--groupmap=1-x:2", "from/", "to/"},
+		{"-a", "--copy-as=nobody-there", "from/", "to/"}, {"-a", "--password-file=x", "from/", "to/"}, {"-a", "--contimeout=3", "from/", "to/"},
+		{"-a", "--checksum-choice=sha9", "from/", "to/"}, {"-a", "--compress-choice=zip", "from/", "to/"},
+		{"-ac", "--checksum-choice=none", "from/", "to/"}, {"-ac", "--checksum-choice=md5,none", "-e", "SHELL", "host:from/", "to/"},
+		{"-a", "--copy-as=", "from/", "to/"}, {"-a", "--mkpath", "from/a", "from/a/x/y"},
+		{"-a", "--protocol=19", "-e", "SHELL", "from/a", "host:to/"}, {"-a", "--protocol=99", "-e", "SHELL", "from/a", "host:to/"}, {"-aA", "--protocol=29", "from/", "to/"},
+		{"-a", "--info=nonsense", "from/", "to/"}, {"-a", "--debug=nonsense3", "from/", "to/"}, {"-a", "", "to/"}, {"-a", "from/", ""},
+		{"-aR", "from/../from/a", "to/"}, {"-a", "-e", "'unended", "host:a", "to/"}, {"-a", "-e", "SHELL", "host:a", "b", "to/"},
+		{"-a", "-e", "SHELL", "host:a", "other:b", "to/"}, {"-a", "--files-from=host:x", "from/", "to/"},
 		{"-r", "--iconv=utf8,ascii", "-e", "SHELL", "accents/", "host:to"}, // the list of a directory without a name
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
@@ -59,6 +72,12 @@ func TestExitLine(t *testing.T) {
 				r := execute(t, dir, argv, nil, nil)
 				// Another process of rsync may end because of the first.
 				for _, l := range r.raw {
+					if strings.HasPrefix(l, "rsync error: received SIGUSR1 ") {
+						continue
+					}
+					if strings.Contains(l, " main.c(270) ") { // both of rsync's processes end there
+						l, _, _ = strings.Cut(l, " [")
+					}
 					if strings.HasPrefix(l, "rsync error: ") || strings.HasPrefix(l, "rsync warning: ") {
 						return l
 					}
@@ -105,5 +124,130 @@ func TestConfinedMerge(t *testing.T) {
 		if diff := cmp.Diff(wantNames, gotNames); diff != "" || got.code != want.code {
 			t.Errorf("%s: exit code %d, rsync's %d; received (-: rsync, +: prsync)\n%s", list, got.code, want.code, diff)
 		}
+	}
+}
+
+// fakeServers are remote shells that play a broken server: what they say, in the
+// words of printf(1), before they wait for the end of what they are sent. 37 is the
+// version, as 31; then come flags and a seed, then frames.
+var fakeServers = []struct {
+	name, says string
+	options    string
+	pull       bool // a push would wait for more
+}{
+	{name: "old version", says: `\020\0\0\0`},
+	{name: "no version", says: `hello world`},
+	{name: "unknown message", says: `\037\0\0\0\0\1\2\3\4\5\0\0\143abcde`},
+	{name: "unknown first tag", says: `\037\0\0\0\0\1\2\3\4\1\0\0\170x`},
+	{name: "its end with a code", says: `\037\0\0\0\0\1\2\3\4\4\0\0\135\27\0\0\0`},
+	{name: "an error, its end", says: `\037\0\0\0\0\1\2\3\4\4\0\0\012ABC\n\4\0\0\135\27\0\0\0`},
+	{name: "its end, cut short", says: `\037\0\0\0\0\1\2\3\4\3\0\0\135\27\0\0`},
+	{name: "its end without a code", says: `\037\0\0\0\0\1\2\3\4\0\0\0\135`},
+	{name: "data of ones", says: `\037\0\0\0\0\1\2\3\4\20\0\0\7\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377`},
+	{name: "counting data", says: `\037\0\0\0\0\1\2\3\4\20\0\0\7\1\2\3\4\5\6\7\0\0\0\0\0\0\0\0\0`},
+	{name: "an unknown checksum", says: `\037\0\0\0\200\0\4sha9\1\2\3\4`},
+	{name: "a name too long", says: `\035\0\0\0\1\2\3\4\20\0\0\7\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377`, pull: true},
+	{name: "nothing", options: "--timeout=1"},
+}
+
+// TestBrokenServers compares all that is said of servers that say the wrong thing.
+func TestBrokenServers(t *testing.T) {
+	needPeer(t)
+	for _, f := range fakeServers {
+		for _, pulls := range []bool{true, false} {
+			if f.pull && !pulls {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, pull %v", f.name, pulls), func(t *testing.T) {
+				t.Parallel()
+				run := func(p string) []string {
+					dir, err := os.MkdirTemp(lab, "broken")
+					check(t, err)
+					t.Cleanup(func() { removeTree(dir) })
+					check(t, os.Mkdir(filepath.Join(dir, "from"), 0o755))
+					check(t, os.WriteFile(filepath.Join(dir, "from/a"), []byte("a"), 0o644))
+					script := "#!/bin/sh\nprintf '" + f.says + "'\ncat >/dev/null\n"
+					shell := filepath.Join(dir, "shell")
+					check(t, os.WriteFile(shell, []byte(script), 0o755))
+					argv := append([]string{p, "-a", "-e", shell}, strings.Fields(f.options)...)
+					if pulls {
+						argv = append(argv, "host:from/", "to/")
+					} else {
+						argv = append(argv, "from/", "host:to/")
+					}
+					r := execute(t, dir, argv, nil, nil)
+					return append(r.stdout, append(r.raw, fmt.Sprint(r.code))...)
+				}
+				if diff := cmp.Diff(run(peer), run(prsync)); diff != "" {
+					t.Errorf("(-: rsync, +: prsync)\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// TestDaemonRules compares what is said, and logged, of filter rules that a
+// daemon meets and cannot take: in files of the module, and in its own.
+func TestDaemonRules(t *testing.T) {
+	needPeer(t)
+	for _, args := range []string{
+		"-a --filter=:_.more rsync://h/plain/sub/ to/",
+		"-a --filter=:_.more rsync://h/plain/ to/",
+		"-a --filter=:_.bad rsync://h/plain/sub/ to/",
+		"-aF rsync://h/plain/sub/ to/",
+		"-a --filter=:_/.more rsync://h/plain/sub/ to/",
+		"-a --filter=:_.bad rsync://h/root/sub/ to/",
+		"-a --delete --filter=:_.more local/ rsync://h/plain/",
+		"-a --delete --filter=:_.own local/ rsync://h/plain/sub/",
+		"-a rsync://h/excludes/ to/",
+	} {
+		if strings.Contains(args, "/root/") && !root() {
+			continue
+		}
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			run := func(p string) []string {
+				dir, err := os.MkdirTemp(lab, "rules")
+				check(t, err)
+				t.Cleanup(func() { removeTree(dir) })
+				check(t, os.Chmod(dir, 0o755))
+				for _, d := range []string{"m", "m/sub", "to", "local"} {
+					check(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+				}
+				for name, text := range map[string]string{
+					"m/sub/.more": ". .none\n", "m/sub/.bad": "- fine\n-x? bogus\n", "m/sub/.rsync-filter": "merge .missing\n", "m/f": "f", "local/f": "f",
+					"local/.more": "merge .missing\n", "m/sub/.own": "merge .missing\n",
+					"conf": "log file = " + dir + "/log\nread only = no\n[plain]\npath = " + dir + "/m\nuse chroot = no\n" +
+						"[root]\npath = " + dir + "/m\nuse chroot = yes\n[excludes]\npath = " + dir + "/m\nexclude from = " + dir + "/none\n",
+				} {
+					check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+				}
+				argv := append([]string{p}, strings.Fields(args)...)
+				for i := range argv {
+					argv[i] = strings.ReplaceAll(argv[i], ":_", ": ")
+				}
+				r := execute(t, dir, argv, []string{"RSYNC_CONNECT_PROG=" + p + " --daemon --config=" + dir + "/conf"}, nil)
+				var out []string
+				for _, l := range r.raw {
+					// A refused client is told why by ours alone; whether what it
+					// has sent is still unread when the daemon ends is chance.
+					if !strings.HasSuffix(l, "read error: Connection reset by peer (104)") && l != "rsync: didn't get server startup line" && !strings.HasPrefix(l, "@ERROR: cannot read the filter rules") {
+						out = append(out, strings.ReplaceAll(l, dir, "DIR"))
+					}
+				}
+				log, err := os.ReadFile(filepath.Join(dir, "log"))
+				check(t, err)
+				for _, l := range strings.Split(string(log), "\n") {
+					if _, l, _ = strings.Cut(l, "] "); strings.Contains(l, "received SIGUSR1") {
+						continue // the other of rsync's processes, if it lives yet
+					}
+					out = append(out, strings.ReplaceAll(l, dir, "DIR"))
+				}
+				return append(out, fmt.Sprint(r.code))
+			}
+			if diff := cmp.Diff(run(peer), run(prsync)); diff != "" {
+				t.Errorf("(-: rsync, +: prsync)\n%s", diff)
+			}
+		})
 	}
 }

@@ -216,6 +216,9 @@ func (s *side) filters(c *transfer.Config) error {
 		DebugLevel: int(o.Debug[report.DebugFilter]),
 		CVSIgnore:  p.Env.Getenv("CVSIGNORE"),
 	}
+	if p.Module != nil {
+		fc.Top = p.Module.Top
+	}
 	if p.Env.Home != "" && p.Module == nil {
 		fc.HomeCVSIgnore = path.Join(p.Env.Home, ".cvsignore")
 	}
@@ -294,6 +297,9 @@ func (s *side) finishConfig() error {
 	choice, level := st.Compression.Resolve(level)
 	c.Compress = compress.Config{Choice: choice, Level: level, Threads: o.CompressThreads, Protocol: proto}
 	s.debugChoices()
+	if o.Checksum && p.Sender && st.FileSum == checksum.None { // rsync meets it at the first file
+		return exitcode.New(exitcode.Unsupported, "Invalid checksum-choice for --checksum: none (0)")
+	}
 	if choice != compress.None || s.wantsSums() || o.Batch != options.BatchNone || o.Sparse || o.Bwlimit > 0 {
 		c.Ranges = nil // the receiver, or the limit, has to see the bytes
 	}

@@ -27,13 +27,8 @@ func (e *Reported) Error() string { return e.Err.Error() }
 func (e *Reported) Unwrap() error { return e.Err }
 
 // ExitLine is the last line of a run that failed, as who would print it.
-// rsync 3.5.0 log.c:log_exit.
 func ExitLine(err error, code exitcode.Code, who string) string {
-	kind := "error"
-	if code == exitcode.Vanished {
-		kind = "warning"
-	}
-	return fmt.Sprintf("rsync %s: %s (code %d) at %s [%s=%s]", kind, code.Text(), code, exitcode.Place(err, code, who == "sender"), who, options.RsyncVersion)
+	return exitcode.Line(err, code, who, options.RsyncVersion)
 }
 
 func (s *side) exitLine(err error, code exitcode.Code, who string) {
@@ -76,9 +71,10 @@ func (s *side) finish(err error) error {
 			}
 		}
 		if code == exitcode.StreamIO && s.p.Lost != nil {
-			// The remote shell's own status says more than a lost connection. A
-			// server's comes after its end of the stream: rsync misses it.
-			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail || status == exitcode.Crashed || status == exitcode.Terminated {
+			// The remote shell's own status says more than a lost connection, but
+			// for a death by a signal, in which rsync sees no status. A server's
+			// comes after its end of the stream: rsync misses it.
+			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail {
 				code, err = status, &exitcode.Error{Code: status, Err: err}
 			}
 		} else if s.p.Kill != nil && (s.setup == nil || s.setup.Protocol < 31) {
@@ -168,7 +164,7 @@ func (s *side) refuse(err error, code exitcode.Code) {
 		to = report.LogFile
 		s.logTotals()
 	}
-	s.log.Printf(to, "%s\n", ExitLine(err, code, s.role(err)))
+	s.log.Printf(to, "%s\n", ExitLine(exitcode.Silent(code).Placed(exitcode.AtRefused), code, s.role(err)))
 }
 
 // tellsExit reports whether the other side is told of a code: some mean that it

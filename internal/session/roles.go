@@ -287,6 +287,9 @@ func (s *side) logTotals() {
 	switch {
 	case s.snd != nil:
 		st.TotalSize = s.snd.TotalSize()
+		if st.Read == 0 && st.Written == 0 { // it has failed
+			st.Read, st.Written = s.r.Total(), s.w.Total()
+		}
 	case s.rcv != nil:
 		st = s.rcv.Stats
 		st.Read, st.Written = s.rcv.Heard(), s.w.Total()

@@ -56,6 +56,8 @@ type Module struct {
 	RemoteShell bool
 	Root        *fsroot.Root
 	// Dir is Root's path as the engine's absolute paths see it: always "/".
+	// Top is the path of what the engine takes for "/": empty behind a chroot.
+	Top               string
 	Filters           *filter.List
 	Sanitize          bool
 	Confine           bool
@@ -337,6 +339,8 @@ func (s *side) streamError(err error) error {
 		return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (%d bytes received so far) [%s]", read, s.who())
 	case errors.Is(err, wire.ErrMuxTag):
 		return exitcode.New(exitcode.StreamIO, "%w [%s]", err, s.who())
+	case errors.Is(err, wire.ErrOverflow):
+		return exitcode.New(exitcode.StreamIO, "%w", err)
 	}
 	return s.connError(err)
 }
@@ -553,12 +557,12 @@ func (s *side) message(code wire.Msg, b []byte) error {
 	case wire.MsgErrorExit:
 		v, ok := num()
 		if len(b) == 0 {
-			return exitcode.Silent(exitcode.Terminated)
+			return &PeerExit{exitcode.Silent(exitcode.Terminated).Placed(exitcode.AtPeerExit)}
 		}
 		if !ok {
 			return invalid()
 		}
-		return &PeerExit{exitcode.Silent(exitcode.Code(v & 0xFF))}
+		return &PeerExit{exitcode.Silent(exitcode.Code(v & 0xFF)).Placed(exitcode.AtPeerExit)}
 	case wire.MsgNoop, wire.MsgRedo, wire.MsgStats:
 	default:
 		return fmt.Errorf("%w %d", wire.ErrMuxTag, code)

@@ -74,7 +74,7 @@ func (r *Receiving) Destination(arg string) error {
 	}
 	fail := func(code exitcode.Code, err error, format string, args ...any) error {
 		r.log.Syserr(report.Error, err, format, args...)
-		e := exitcode.Silent(code)
+		e := exitcode.Silent(code).Placed(exitcode.AtStatDest)
 		if code == exitcode.FileIO {
 			e.At = exitcode.AtMakeDest
 		}
@@ -90,9 +90,15 @@ func (r *Receiving) Destination(arg string) error {
 			st, err = root.Lstat("")
 		}
 	}
+	if err == nil && trailing && !st.IsDir() {
+		err = syscall.ENOTDIR // as stat says of a name with a slash
+	}
 	slash := strings.LastIndexByte(arg, '/') >= 0
 	if c.Mkpath && err != nil && (slash || r.total > 1) {
 		made, merr := r.mkpath(arg, r.total > 1 && !trailing)
+		if errors.Is(merr, syscall.ENOTDIR) {
+			merr = syscall.EEXIST // what is in the way, to rsync
+		}
 		if merr != nil {
 			return fail(exitcode.FileIO, merr, "mkdir %s failed", c.fullName(c.Cwd, arg))
 		}
@@ -131,7 +137,7 @@ func (r *Receiving) Destination(arg string) error {
 		}
 		if r.total == 1 && r.lists[0].Files[0].IsDir() {
 			r.log.Printf(report.Error, "ERROR: cannot overwrite non-directory with a directory\n")
-			return exitcode.Silent(exitcode.FileSelect)
+			return exitcode.Silent(exitcode.FileSelect).Placed(exitcode.AtOverDir)
 		}
 	} else if !isMissing(err) {
 		return fail(exitcode.FileSelect, err, "ERROR: cannot stat destination %s", c.fullName(c.Cwd, arg))
@@ -139,7 +145,7 @@ func (r *Receiving) Destination(arg string) error {
 	if r.total > 1 || trailing {
 		if err == nil {
 			r.log.Printf(report.Error, "ERROR: destination path is not a directory\n")
-			return exitcode.Silent(exitcode.Syntax)
+			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtDestNotDir)
 		}
 		dir := strings.TrimRight(arg, "/")
 		if !c.DryRun {
@@ -193,7 +199,7 @@ func (r *Receiving) enter(dir string) error {
 	root, err := r.c.OpenDir(dir, r.c.destPolicy())
 	if err != nil {
 		r.log.Syserr(report.Error, err, "change_dir#1 %s failed", r.c.fullName(r.c.Cwd, dir))
-		return exitcode.Silent(exitcode.FileSelect)
+		return exitcode.Silent(exitcode.FileSelect).Placed(exitcode.AtEnterDest)
 	}
 	r.dest, r.destPath = root, r.c.abs(dir)
 	if r.log.Debug(report.DebugChdir, 1) {
@@ -263,10 +269,10 @@ func (r *Receiving) openDirs() error {
 			}
 		case errors.Is(err, syscall.ENOTDIR):
 			r.log.Printf(report.Error, "The backup-dir is not a directory: %s\n", dir)
-			return exitcode.Silent(exitcode.Syntax)
+			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtBackupNotDir)
 		case !isMissing(err):
 			r.log.Printf(report.Error, "Failed to stat %s: %s\n", dir, report.Reason(err))
-			return exitcode.Silent(exitcode.FileIO)
+			return exitcode.Silent(exitcode.FileIO).Placed(exitcode.AtBackupStat)
 		default:
 			if r.log.Info(report.InfoBackup, 1) {
 				r.log.Printf(report.Info, "(new) backup_dir is %s\n", dir)
@@ -280,13 +286,13 @@ func (r *Receiving) openDirs() error {
 			r.temp = root
 		case errors.Is(err, syscall.ENOTDIR):
 			r.log.Printf(report.Error, "The temp-dir is not a directory: %s\n", c.TempDir)
-			return exitcode.Silent(exitcode.Syntax)
+			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtTempNotDir)
 		case isMissing(err):
 			r.log.Printf(report.Error, "The temp-dir does not exist: %s\n", c.TempDir)
-			return exitcode.Silent(exitcode.Syntax)
+			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtTempMissing)
 		default:
 			r.log.Printf(report.Error, "Failed to stat temp-dir %s: %s\n", c.TempDir, report.Reason(err))
-			return exitcode.Silent(exitcode.FileIO)
+			return exitcode.Silent(exitcode.FileIO).Placed(exitcode.AtTempStat)
 		}
 	}
 	return nil

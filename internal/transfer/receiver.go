@@ -183,7 +183,7 @@ func (v *receiver) read() (request, error) {
 				if n := len(v.lists); n > 0 {
 					last = v.lists[n-1].End() - 1
 				}
-				return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, v.log.Who())
+				return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, v.log.Who()).Placed(exitcode.AtFileIndex)
 			}
 			if err := v.moreLists(&v.in, ndx, 2); err != nil {
 				return request{}, err

@@ -41,7 +41,7 @@ func (v *receiver) basisOf(in *incoming) (file *os.File, at place, err error) {
 	case k == basisFuzzy:
 		if c.Fuzzy == 0 {
 			v.log.Printf(report.ErrorXfer, "rsync: refusing malicious fuzzy operation for %s\n", rq.xname)
-			return nil, at, exitcode.Silent(exitcode.Protocol)
+			return nil, at, exitcode.Silent(exitcode.Protocol).Placed(exitcode.AtFuzzyName)
 		}
 		n := join(dirOf(name), rq.xname)
 		at = place{root, n, n}

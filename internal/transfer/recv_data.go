@@ -178,7 +178,7 @@ func (v *receiver) applyError(f *flist.File, err error, t compress.Token) error 
 
 func (v *receiver) writeError(f *flist.File, err error) error {
 	v.log.Syserr(report.Error, err, "write failed on %s", v.full(v.name(f)))
-	return exitcode.Silent(exitcode.FileIO)
+	return exitcode.Silent(exitcode.FileIO).Placed(exitcode.AtWriteFile)
 }
 
 // takeRange copies a file that the sender handed over.

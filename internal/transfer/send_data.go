@@ -116,6 +116,10 @@ func (s *Sender) data(f *flist.File, file *os.File, size int64, rq request, sig 
 		return err
 	}
 	if s.log.Debug(report.DebugDeltasum, 2) {
+		if cfg.Matched != nil {
+			s.log.Printf(report.Info, "done hash search\n")
+		}
+		s.log.Printf(report.Info, "sending file_sum\n")
 		s.log.Printf(report.Info, "false_alarms=%d hash_hits=%d matches=%d\n", st.FalseAlarms, st.HashHits, st.Matches)
 	}
 	s.blocks.Add(st)

@@ -40,7 +40,7 @@ func (s *Sender) read() (request, error) {
 			if n := len(s.lists); n > 0 {
 				last = s.lists[n-1].End() - 1
 			}
-			return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, s.log.Who())
+			return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, s.log.Who()).Placed(exitcode.AtFileIndex)
 		}
 		rq := request{ndx: ndx, basis: basisFile}
 		readAttrs(r, s.c.Setup.Protocol, &rq)

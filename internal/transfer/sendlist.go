@@ -209,7 +209,7 @@ func (s *Sender) listFilesFrom(l *curList, args []string, flags flist.Flags) err
 	if base != "" {
 		if _, err := s.openSource(base, false); err != nil {
 			s.log.Syserr(report.ErrorXfer, err, "change_dir %s failed", s.c.fullName(s.c.Cwd, base))
-			return exitcode.Silent(exitcode.FileSelect)
+			return exitcode.Silent(exitcode.FileSelect).Placed(exitcode.AtChangeSource)
 		}
 	}
 	implied := 0

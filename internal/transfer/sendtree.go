@@ -58,7 +58,11 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 	}
 	f.Seq = l.Start + int32(len(l.Files))
 	if s.log.Debug(report.DebugFlist, 2) {
-		s.log.Printf(report.Info, "[%s] make_file(%s,*,%d)\n", s.log.Who(), f.Name(), lv)
+		shown := lv
+		if f.Flags&flist.ImpliedDir != 0 && s.c.Setup.IncRecurse {
+			shown = allFilters // rsync passes it, to no effect
+		}
+		s.log.Printf(report.Info, "[%s] make_file(%s,*,%d)\n", s.log.Who(), f.Name(), shown)
 	}
 	if s.Publish != nil && f.IsRegular() {
 		if id := s.Publish(s.sources[si].path, f); id != nil {
@@ -149,7 +153,9 @@ func (s *Sender) xattrRules(src *source) *meta.XattrRules {
 // rsync 3.5.0 flist.c:send_directory.
 func (s *Sender) scan(l *curList, si int32, dir string, flags flist.Flags) {
 	src := s.sources[si]
-	s.enter(si, dir)
+	if s.enter(si, dir); s.fatal != nil {
+		return
+	}
 	err := src.root.EachEntry(src.rel(dir), func(name []byte, _ uint32, _ uint64) bool {
 		if full := s.paths.Join(dir, name); len(full) >= flist.MaxPath {
 			s.io.Set(ioGeneral)

@@ -1,6 +1,7 @@
 package flist
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/prsync/prsync/internal/exitcode"
@@ -169,7 +170,7 @@ func (d *Decoder) name(x uint32) (name string, shared int) {
 		l2 = int(d.r.Byte())
 	}
 	if l2 < 0 || l2 >= MaxPath-l1 || l1 > len(d.lastName) {
-		d.fail(exitcode.Malloc, "overflow: xflags=0x%x l1=%d l2=%d lastname=%s [%s]", x, l1, l2, d.lastName, d.pol.Who)
+		d.overflow(1048, fmt.Sprintf("overflow: xflags=0x%x l1=%d l2=%d lastname=%s [%s]", x, l1, l2, d.lastName, d.pol.Who))
 		return ".", 0
 	}
 	if d.nameBuf == nil {
@@ -484,10 +485,18 @@ func (d *Decoder) dirFlags(f *File, name string, x uint32, wireName string, shar
 	}
 }
 
+// overflow is a length that no name has, met at a line of rsync 3.5.0
+// flist.c:recv_file_entry, which rsync tells too.
+func (d *Decoder) overflow(line int, text string) {
+	d.r.Fail((&exitcode.Error{Code: exitcode.Malloc, Err: exitcode.Lines{
+		text, fmt.Sprintf("[%s] buffer overflow: recv_file_entry (file=flist.c, line=%d)", d.pol.Who, line),
+	}}).Placed(exitcode.AtOverflow))
+}
+
 func (d *Decoder) link(f *File) {
 	n := int(d.r.Varint30())
 	if n < 0 || n >= MaxPath {
-		d.fail(exitcode.Malloc, "overflow: linkname_len=%d", n)
+		d.overflow(1286, fmt.Sprintf("overflow: linkname_len=%d", n))
 		return
 	}
 	target := string(d.r.Bytes(n))

@@ -49,6 +49,9 @@ const (
 // ErrMuxTag is wrapped by the error for a frame with an unknown tag.
 var ErrMuxTag = errors.New("unexpected tag")
 
+// ErrOverflow is wrapped by the error for an integer that its type cannot hold.
+var ErrOverflow = errors.New("Overflow")
+
 // ProtocolError is a value that no honest peer sends; rsync ends with its
 // code for a protocol incompatibility.
 type ProtocolError struct{ Text string }
@@ -336,13 +339,13 @@ func (r *Reader) Varint() int32 {
 		return int32(first)
 	}
 	if extra > 4 {
-		r.Failf("overflow in varint (first byte 0x%02x)", first)
+		r.Failf("%w in read_varint()", ErrOverflow)
 		return 0
 	}
 	copy(b[:], r.next(extra))
 	b[extra] = first & (1<<(8-extra) - 1)
 	if b[4] != 0 {
-		r.Failf("overflow in varint (first byte 0x%02x)", first)
+		r.Failf("%w in read_varint()", ErrOverflow)
 		return 0
 	}
 	return int32(binary.LittleEndian.Uint32(b[:]))
@@ -356,7 +359,7 @@ func (r *Reader) Varlong(minBytes int) int64 {
 	copy(b[:], p[1:])
 	extra := extraBytes(first)
 	if minBytes-1+extra > 8 {
-		r.Failf("overflow in varlong (first byte 0x%02x)", first)
+		r.Failf("%w in read_varlong()", ErrOverflow)
 		return 0
 	}
 	if extra > 0 {
@@ -366,7 +369,7 @@ func (r *Reader) Varlong(minBytes int) int64 {
 		b[minBytes-1] = first
 	}
 	if b[8] != 0 {
-		r.Failf("overflow in varlong (first byte 0x%02x)", first)
+		r.Failf("%w in read_varlong()", ErrOverflow)
 		return 0
 	}
 	return int64(binary.LittleEndian.Uint64(b[:]))
