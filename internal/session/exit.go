@@ -260,6 +260,10 @@ func (s *side) linger(err error) {
 	}
 }
 
+// shellGrace is how long a remote shell may go on once one side has told the
+// other that it ends: rsync ends it at once.
+const shellGrace = time.Second
+
 // seeOff reads what follows an announced end: of this client until the other
 // side answers, since leaving what it sends unread would look like a broken
 // connection there; of the other side until it has closed the connection. A
@@ -270,6 +274,9 @@ func (s *side) seeOff(err error) {
 		return
 	}
 	defer time.AfterFunc(lingerTime, s.p.Close).Stop()
+	if s.p.Kill != nil {
+		defer time.AfterFunc(shellGrace, s.p.Kill).Stop()
+	}
 	var peer *PeerExit
 	if !errors.As(err, &peer) {
 		told := s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() && tellsExit(exitcode.Of(err, exitcode.StreamIO))

@@ -557,7 +557,7 @@ func (s *side) message(code wire.Msg, b []byte) error {
 	case wire.MsgErrorExit:
 		v, ok := num()
 		if len(b) == 0 {
-			return &PeerExit{exitcode.Silent(exitcode.Terminated).Placed(exitcode.AtPeerExit)}
+			return exitcode.Silent(exitcode.Terminated) // rsync takes it for success
 		}
 		if !ok {
 			return invalid()
