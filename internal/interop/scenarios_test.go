@@ -3,6 +3,7 @@ package interop
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,16 @@ func aged(name string, drop ...string) func(t *testing.T, dir string) {
 		c := source().clone()
 		c.drop(drop...)
 		c.build(t, filepath.Join(dir, name))
+	}
+}
+
+// leadOut makes a directory of the destination a link that leads out of it.
+func leadOut(name string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		at := filepath.Join(dir, "to", name)
+		check(t, os.RemoveAll(at))
+		check(t, os.Mkdir(filepath.Join(dir, "outside"), 0o755))
+		check(t, os.Symlink(strings.Repeat("../", strings.Count(name, "/")+1)+"outside", at))
 	}
 }
 
@@ -95,6 +106,7 @@ var basics = []scenario{
 	{name: "copy-dirlinks", args: "-aki"},
 	{name: "keep-dirlinks", args: "-aKi"},
 	{name: "keep-dirlinks-delete", args: "-aKi --delete"},
+	{name: "keep-dirlinks-outside", args: "-aKi --delete", from: []string{"hard", "change/"}, only: []way{local, push, pull}, prepare: leadOut("hard/sub")},
 	{name: "no-links", args: "-rti --no-l -v"},
 	{name: "dirs", args: "-dvi"},
 	{name: "dirs-delete", args: "-dlti --delete", from: []string{"", "name/"}},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -75,7 +76,8 @@ type localEntry struct {
 func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 	ents, err := g.dest.ReadDir(dir)
 	if err != nil {
-		if !isMissing(err) {
+		// Nothing is deleted behind a link that -K keeps and that leads out.
+		if !isMissing(err) && !(g.c.KeepDirlinks && errors.Is(err, syscall.ELOOP)) {
 			g.io.Set(ioGeneral)
 			g.log.Syserr(report.ErrorXfer, err, "opendir %s failed", g.full(dir))
 		}

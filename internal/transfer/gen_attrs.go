@@ -20,6 +20,8 @@ type look struct {
 	acl *meta.ACL
 	def *meta.ACL
 	xs  *flist.XattrList
+	// outside: a link that -K keeps leads to a directory out of the tree.
+	outside bool
 }
 
 // how an entry was found; the numbers are rsync's.

@@ -93,9 +93,11 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 		}
 	}
 	changed := false
-	if realExists {
+	switch {
+	case real.outside:
+	case realExists:
 		changed = g.setAttrs(g.log, &real, f, t.mode, attrCall{created: f.Gen&flist.DirCreated != 0, basis: basis, xLater: true})
-	} else {
+	default:
 		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{basis: basis, xLater: true})
 	}
 	// Not earlier: the receiver may set attributes of the directory as soon as

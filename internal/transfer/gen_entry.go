@@ -190,7 +190,13 @@ func (g *generator) lookAt(t *target, isDir bool) (*look, error) {
 	if isDir && c.KeepDirlinks {
 		lk.st, err = g.dest.Lstat(t.name)
 		if err == nil && lk.st.IsSymlink() {
-			if st, err := g.dest.Stat(t.name); err == nil && st.IsDir() {
+			st, err := g.dest.Stat(t.name)
+			if err != nil && !isMissing(err) {
+				// A link out of the tree is kept, though nothing goes through it.
+				st, err = g.dest.StatAnywhere(t.name)
+				lk.outside = err == nil && st.IsDir()
+			}
+			if err == nil && st.IsDir() {
 				lk.st = st
 			}
 		}
