@@ -161,6 +161,7 @@ func (p *program) rsync() error {
 func (p *program) usageError(err error) error {
 	if errors.Is(err, options.ErrUsage) {
 		options.Help(p.stderr, p.buildInfo())
+		p.exitLine(err, "client")
 		return err
 	}
 	fmt.Fprintln(p.stderr, err)
@@ -392,7 +393,7 @@ func (p *program) logFile(o *options.Options) (func(report.Code, string), func()
 	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 	if err != nil {
 		fmt.Fprintf(p.stderr, "rsync: [client] failed to open log-file %s: %s\n", o.LogFile, report.Reason(err))
-		fmt.Fprintln(p.stderr, "Ignoring \"log file\" setting.")
+		fmt.Fprintln(p.stdout, "Ignoring \"log file\" setting.")
 		return nil, func() {}, nil
 	}
 	return report.FileLogger(f, os.Getpid(), time.Now), func() { f.Close() }, nil

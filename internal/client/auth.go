@@ -43,7 +43,7 @@ func (h *handshake) authenticate(challenge string) error {
 
 // password comes from --password-file, RSYNC_PASSWORD or the terminal.
 func (h *handshake) password() (string, error) {
-	if h.o.PasswordFile != "" {
+	if h.o.PasswordSet {
 		return h.filedPassword(h.o.PasswordFile)
 	}
 	if s := h.env.getenv("RSYNC_PASSWORD"); s != "" {

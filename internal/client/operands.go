@@ -204,7 +204,7 @@ func (p *Plan) emptyDest(o *options.Options) error {
 // checkConnection refuses what has no meaning for the way to the other side.
 func (p *Plan) checkConnection(o *options.Options) error {
 	socket := p.Kind == KindDaemon && !o.RshSet
-	if o.PasswordFile != "" && p.Kind != KindDaemon {
+	if o.PasswordSet && p.Kind != KindDaemon {
 		return syntax("The --password-file option may only be used when accessing an rsync daemon.")
 	}
 	if o.ContTimeout != 0 && !socket {

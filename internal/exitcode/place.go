@@ -23,6 +23,11 @@ const (
 	AtWrite        = "io.c(949)"            // a write to it failed
 	AtBatchScript  = "batch.c(257)"         // the script of a batch cannot be made
 	AtBatch        = "batch.c(271)"         // a batch cannot be opened
+	AtNoArgs       = "main.c(1871)"         // no argument at all
+	AtNoOperands   = "main.c(1941)"         // options alone
+	AtSenderOption = "options.c(1533)"      // --sender without --server
+	AtListOperands = "options.c(2621)"      // too many operands beside --files-from
+	AtBatchType    = "batch.c(281)"         // or is no file to read
 	AtMakeDest     = "main.c(808)"          // the destination cannot be made
 	AtSenderEnd    = "main.c(1394)"         // a client that has sent all
 	AtReceiverEnd  = "main.c(1956)"         // a client that has received all
@@ -143,7 +148,7 @@ var said = []struct{ begins, at string }{
 	{"ERROR: rejecting file transfer request for daemon excluded file", "receiver.c(905)"},
 	{"invalid basis_dir index", "receiver.c(1046)"},
 	{"refusing unconfined partial basis", "receiver.c(1116)"},
-	{"iconv_open(", "rsync.c(140)"},
+	{"iconv_open(", "rsync.c(134)"},
 	{"received request to transfer non-regular file", "rsync.c(442)"},
 	{"File-list index", "rsync.c(982)"},
 	{"invalid token number in compressed stream", "token.c(531)"},

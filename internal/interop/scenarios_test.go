@@ -331,6 +331,8 @@ var reports = []scenario{
 	{name: "quiet", args: "-aq --delete"},
 	{name: "no-motd", args: "-a --no-motd", only: []way{daemonPull, daemonPush}},
 	{name: "out-format", args: "-a --delete", more: []string{"--out-format=%o %i %n%L len=%l mode=%B uid=%U gid=%G mtime=%M file=%f"}, core: true},
+	{name: "out-format-checksum-dry", args: "-an --delete", more: []string{"--out-format=%i %C %n"}},
+	{name: "log-file-missing", args: "-a --log-file=nowhere/run.log", more: []string{"--out-format=%n"}, from: []string{"change"}},
 	{name: "out-format-checksum", args: "-ac", more: []string{"--out-format=%i %C %n %'l %''l %10l|%-10l|"}},
 	{name: "out-format-literal", args: "-a", more: []string{"--out-format=100%% %n in %m of %h as %u"}},
 	{name: "out-format-name", args: "-a --out-format=%n"},

@@ -3,6 +3,7 @@ package options
 import (
 	"strings"
 
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/report"
 )
 
@@ -54,11 +55,25 @@ func (p *parser) finish(operands []string) ([]string, error) {
 	p.finishTrust()
 	p.o.told.usermap, p.o.told.groupmap = p.usermap != nowhere, p.groupmap != nowhere
 	p.o.told.tempDir = p.wasGiven("temp-dir")
-	p.o.CopyAsSet = p.wasGiven("copy-as")
+	p.o.CopyAsSet, p.o.PasswordSet = p.wasGiven("copy-as"), p.wasGiven("password-file")
 	if len(operands) == 0 && !p.env.Daemon {
-		return nil, usageError()
+		return nil, usageError(exitcode.AtNoOperands, "Receiver")
 	}
 	return operands, nil
+}
+
+// EmptyValues refuses, for a receiving side, the options that need a value and
+// were given an empty one.
+func (o *Options) EmptyValues() error {
+	switch {
+	case o.told.tempDir && o.TempDir == "":
+		return exitcode.New(exitcode.Syntax, "The temp-dir does not exist: ").Placed(exitcode.AtTempMissing)
+	case o.told.usermap && o.Usermap == "":
+		return exitcode.New(exitcode.Syntax, "No colon found in --usermap: ")
+	case o.told.groupmap && o.Groupmap == "":
+		return exitcode.New(exitcode.Syntax, "No colon found in --groupmap: ")
+	}
+	return nil
 }
 
 func (p *parser) finishMaxAlloc() error {
@@ -462,7 +477,7 @@ func (p *parser) finishFilesFrom(operands []string) error {
 		return nil
 	}
 	if len(operands) > 2 || !o.Server && len(operands) == 1 {
-		return usageError()
+		return usageError(exitcode.AtListOperands, "client")
 	}
 	if o.FilesFrom == "-" {
 		o.FilesFromRemote = o.Server

@@ -354,6 +354,7 @@ type Options struct {
 	Port            int
 	Sockopts        string
 	PasswordFile    string
+	PasswordSet     bool // --password-file was given, even if empty
 	EarlyInput      string
 
 	// CompressLevelSet tells a level that was given from none.

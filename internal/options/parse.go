@@ -11,7 +11,10 @@ import (
 // error instead of a message of their own.
 var ErrUsage = errors.New("usage error; see --help")
 
-func usageError() error { return &exitcode.Error{Code: exitcode.Syntax, Err: ErrUsage} }
+// usageError is one, at a place of rsync's, by the process that who names.
+func usageError(at, who string) error {
+	return &exitcode.Error{Code: exitcode.Syntax, Err: ErrUsage, At: at, Who: who}
+}
 
 // The states of --recursive and --dirs while options are being read.
 const (
@@ -94,7 +97,7 @@ func newParser(argv []string, env Env, server bool) *parser {
 // With an exec line in ~/.popt the Options have ActionExec and ExecArgv.
 func Parse(argv []string, env Env) (*Options, []string, error) {
 	if len(argv) == 0 {
-		return nil, nil, usageError()
+		return nil, nil, usageError(exitcode.AtNoArgs, "client")
 	}
 	return parse(argv, env, false)
 }

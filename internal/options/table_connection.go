@@ -1,5 +1,7 @@
 package options
 
+import "github.com/prsync/prsync/internal/exitcode"
+
 // connectionOptions end the --help of rsync: the connection, what is printed,
 // and batches.
 var connectionOptions = []*option{
@@ -269,7 +271,7 @@ var internalOptions = []*option{
 		help: "this server sends",
 		on: func(p *parser, _ string, _ int) error {
 			if !p.o.Server {
-				return usageError()
+				return usageError(exitcode.AtSenderOption, "client")
 			}
 			p.o.Sender = true
 			return nil

@@ -179,7 +179,7 @@ func (b *Batch) openRead(o *options.Options, env *Env) error {
 		st, err := f.Stat()
 		if err == nil && !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeNamedPipe {
 			f.Close()
-			return exitcode.New(exitcode.FileIO, "Batch file \"%s\" is not a regular file", inCwd(env.Cwd, b.name))
+			return exitcode.New(exitcode.FileIO, "Batch file \"%s\" is not a regular file", inCwd(env.Cwd, b.name)).Placed(exitcode.AtBatchType)
 		}
 		b.file, b.in = f, f
 	}

@@ -235,6 +235,9 @@ func (s *side) receive() error {
 	if err := s.useSwarm(); err != nil {
 		return err
 	}
+	if err := s.o.EmptyValues(); err != nil {
+		return err
+	}
 	s.c.Begin = func() { s.begun.Store(true) }
 	if s.p.local && s.log.Debug(report.DebugRecv, 1) {
 		s.log.Printf(report.Info, "server_recv(2) starting pid=%d\n", s.p.Env.PID)

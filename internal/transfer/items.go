@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"strings"
+
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
@@ -30,6 +32,15 @@ func (c *Config) logItem(l *report.Log, code report.Code, it *report.Item) {
 	if code != report.Client && c.LogFormat != nil && c.LogFormat.Format != "" {
 		l.Write(report.LogFile, c.LogFormat.Render(it))
 	}
+}
+
+// logUnsent is logItem for a file whose data a dry run leaves out: the sum of a
+// transfer (%C) is the one that no transfer has filled in, from protocol 30 on.
+func (c *Config) logUnsent(l *report.Log, it *report.Item) {
+	if it.Sum == "" && !c.Checksum && c.Setup.Protocol >= 30 {
+		it.Sum = strings.Repeat("00", c.Setup.XferSum.Len())
+	}
+	c.logItem(l, report.Client, it)
 }
 
 // maybeLogItem prints an entry that is not transferred, if it is worth it.

@@ -285,7 +285,7 @@ func (v *receiver) file(rq request) error {
 		return v.drop(f)
 	}
 	if !c.xfers() {
-		c.logItem(v.log, report.Client, it)
+		c.logUnsent(v.log, it)
 		if c.ReadBatch {
 			return v.drop(f)
 		}

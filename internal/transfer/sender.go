@@ -230,7 +230,7 @@ func (s *Sender) answer(rq request) error {
 	sent0, recv0 := s.c.W.Made(), s.c.R.Taken()
 	it := s.item(f, src, rq.flags, "")
 	if !s.c.xfers() {
-		s.c.logItem(s.log, report.Client, it)
+		s.c.logUnsent(s.log, it)
 		s.writeAttrs(rq, f, src)
 		return s.c.W.Err()
 	}
