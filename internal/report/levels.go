@@ -42,10 +42,10 @@ const (
 	DebugFlist
 	DebugFuzzy
 	DebugGenr
-	DebugHash
+	DebugHash // prints nothing: rsync tells how its hash tables grow
 	DebugHlink
 	DebugIconv
-	DebugIO
+	DebugIO // prints nothing: rsync tells of its buffers and descriptors
 	DebugNstr
 	DebugOwn
 	DebugProto
