@@ -13,6 +13,7 @@ import (
 
 	"github.com/prsync/prsync/internal/client"
 	"github.com/prsync/prsync/internal/daemon"
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/options"
@@ -153,14 +154,34 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 // concerns it alone. rsync 3.5.0 pipe.c:local_child.
 func (p *program) localServer(o *options.Options) (*options.Options, error) {
 	args := append(o.ServerArgs(true, o.Protocol, "")[1:], ".")
-	so, _, err := options.ParseServer(args, p.optionEnv())
+	// By themselves first: the last may lack its value.
+	alone := append([]string{args[0]}, o.RemoteOptions...)
+	_, _, err := options.ParseServer(alone, p.optionEnv())
+	so := (*options.Options)(nil)
+	if err == nil || errors.Is(err, options.ErrUsage) {
+		so, _, err = options.ParseServer(args, p.optionEnv())
+	}
 	if err != nil {
-		return nil, err
+		return nil, p.lostServer(err)
 	}
 	// What both share is not parsed anew.
 	so.Iconv, so.Batch, so.BatchFile, so.FilterRules, so.WholeFile = o.Iconv, o.Batch, o.BatchFile, o.FilterRules, o.WholeFile
 	so.CapabilityString, so.SecludedArgs = "", false
 	return so, nil
+}
+
+// lostServer is what a client ends with whose local server does not take its
+// options: it meets a closed connection. The server has said why.
+// rsync 3.5.0 pipe.c:local_child.
+func (p *program) lostServer(err error) error {
+	code := exitcode.Of(err, exitcode.Syntax)
+	said := exitcode.New(code, "%w", err)
+	if code == exitcode.Syntax {
+		said = said.Placed(exitcode.AtLocalOptions)
+	}
+	fmt.Fprintln(p.stderr, err)
+	fmt.Fprintln(p.stderr, session.ExitLine(said, code, "Receiver"))
+	return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (0 bytes received so far) [sender]")
 }
 
 // printable makes control characters of another host's text harmless.

@@ -23,6 +23,7 @@ const (
 	AtWrite        = "io.c(949)"            // a write to it failed
 	AtBatchScript  = "batch.c(257)"         // the script of a batch cannot be made
 	AtBatch        = "batch.c(271)"         // a batch cannot be opened
+	AtLocalOptions = "pipe.c(148)"          // --remote-option of a local copy
 	AtNoArgs       = "main.c(1871)"         // no argument at all
 	AtNoOperands   = "main.c(1941)"         // options alone
 	AtSenderOption = "options.c(1533)"      // --sender without --server

@@ -33,6 +33,7 @@ func TestExitLine(t *testing.T) {
 		{"-a", "from/", "from/a"}, {"-a", "from/a", "to/a/"}, {"-ab", "--backup-dir=../from/a", "from/", "to/"},
 		{"-a", "--temp-dir=/nonexistent", "from/", "to/"}, {"-a", "--temp-dir=../from/a", "from/", "to/"},
 		{"-a", "--usermap=1", "from/", "to/"}, {"-a", "--usermap=1:", "from/", "to/"}, {"-a", "--groupmap=1-x:2", "from/", "to/"},
+		{"-a", "-M-e", "from/", "to/"}, {"-a", "-M--nonsense", "from/", "to/"}, {"-a", "-M--checksum-choice=x", "from/", "to/"},
 		{}, {"-a"}, {"--sender", "a", "b"}, {"--files-from=x", "a", "b", "c"}, {"-a", "--iconv=nonsense", "from/", "host:to/"},
 		{"-a", "--usermap=", "from/", "to/"}, {"-a", "--groupmap=", "from/", "to/"}, {"-a", "--temp-dir=", "from/", "to/"}, {"-a", "--password-file=", "from/", "to/"},
 		{"-a", "--read-batch=from", "to/"},
