@@ -388,6 +388,15 @@ func (s *side) connError(err error) error {
 		return exitcode.New(exitcode.StreamIO, "rsync: [%s] %w", s.who(), err)
 	}
 	s.lost = true
+	if op == "read" && s.setup == nil {
+		// While versions and flags are exchanged, rsync reads without its
+		// buffers. io.c:safe_read.
+		n := 4
+		if s.p.Remote >= 30 {
+			n = 1
+		}
+		return exitcode.New(exitcode.StreamIO, "rsync: [%s] safe_read failed to read %d bytes: %s", s.who(), n, report.Reason(no))
+	}
 	at := exitcode.AtWrite
 	if op == "read" {
 		at = exitcode.AtRead

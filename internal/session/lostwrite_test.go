@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/rsyncproto"
 	"github.com/prsync/prsync/internal/rsyncproto/wire"
 )
 
@@ -216,5 +218,25 @@ func TestWordsOfReceiverThatTakesNoFiles(t *testing.T) {
 	r.OnMsg = s.message
 	if err := s.lostWrites(io.ErrClosedPipe); exitcode.Of(err, exitcode.StreamIO) != exitcode.Unsupported {
 		t.Errorf("the run ends with %v, not with the receiver's code", err)
+	}
+}
+
+// TestResetByMoment is a connection that the other side resets: while the two
+// agree on how to speak, and later. The texts and codes are rsync's.
+func TestResetByMoment(t *testing.T) {
+	reset := &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	for _, tc := range []struct {
+		s    *side
+		code exitcode.Code
+		want string
+	}{
+		{&side{p: &Params{Remote: 31, Sender: true}}, exitcode.StreamIO, "rsync: [sender] safe_read failed to read 1 bytes: Connection reset by peer (104)"},
+		{&side{p: &Params{Sender: true}}, exitcode.StreamIO, "rsync: [sender] safe_read failed to read 4 bytes: Connection reset by peer (104)"},
+		{&side{p: &Params{Remote: 31, Sender: true}, setup: &rsyncproto.Setup{}}, exitcode.SocketIO, "rsync: [sender] read error: Connection reset by peer (104)"},
+	} {
+		err := tc.s.connError(reset)
+		if exitcode.Of(err, exitcode.OK) != tc.code || err.Error() != tc.want {
+			t.Errorf("code %d, %q; want code %d, %q", exitcode.Of(err, exitcode.OK), err, tc.code, tc.want)
+		}
 	}
 }
