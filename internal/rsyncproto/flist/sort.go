@@ -44,8 +44,9 @@ var keyedLists = sync.Pool{New: func() any { return new([]keyed) }}
 func sortDir(files []*File, protocol int) {
 	buf := keyedLists.Get().(*[]keyed)
 	list := slices.Grow((*buf)[:0], len(files))
+	skip := commonPrefix(files)
 	for _, f := range files {
-		list = append(list, keyed{sortKey(f), f})
+		list = append(list, keyed{sortKey(f, skip), f})
 	}
 	slices.SortFunc(list, func(a, b keyed) int {
 		if a.key != b.key {
@@ -63,19 +64,51 @@ func sortDir(files []*File, protocol int) {
 	}
 }
 
+// commonPrefix returns how many bytes all names begin with alike, those left
+// out for which sortKey has a key of its own.
+func commonPrefix(files []*File) int {
+	first := ""
+	n := 0
+	for _, f := range files {
+		name := f.Base
+		switch {
+		case hasNoKey(f):
+			continue
+		case first == "":
+			first, n = name, len(name)
+			continue
+		}
+		n = min(n, len(name))
+		for i := range n {
+			if name[i] != first[i] {
+				n = i
+				break
+			}
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return n
+}
+
+// hasNoKey tells of the entries that sort before all others.
+func hasNoKey(f *File) bool { return f.Base == "." || !f.Active() }
+
 // sortKey is lower for the lesser of two entries of one directory, or equal:
-// whether it is a directory, and the start of its name as compareLast sees it.
-func sortKey(f *File) (key uint64) {
-	if f.Base == "." || !f.Active() {
+// whether it is a directory, and the start of its name as compareLast sees it,
+// behind the skip bytes that all names have in common.
+func sortKey(f *File, skip int) (key uint64) {
+	if hasNoKey(f) {
 		return 0
 	}
-	isDir := f.IsDir()
+	isDir, name := f.IsDir(), f.Base[skip:]
 	for i := range 8 {
 		key <<= 8
 		switch {
-		case i < len(f.Base):
-			key |= uint64(f.Base[i])
-		case i == len(f.Base) && isDir:
+		case i < len(name):
+			key |= uint64(name[i])
+		case i == len(name) && isDir:
 			key |= '/'
 		}
 	}
