@@ -44,7 +44,14 @@ type Applier struct {
 // NewApplier returns an Applier that writes to dst, which is not used with
 // Discard. For an append it reads the prefix and starts behind it.
 func NewApplier(dst io.WriterAt, cfg ApplyConfig) *Applier {
-	a := &Applier{cfg: cfg, dst: dst}
+	a := new(Applier)
+	a.Reset(dst, cfg)
+	return a
+}
+
+// Reset makes a what NewApplier returns.
+func (a *Applier) Reset(dst io.WriterAt, cfg ApplyConfig) {
+	*a = Applier{cfg: cfg, dst: dst}
 	a.skip, _ = dst.(Skipper)
 	if cfg.Append != AppendOff {
 		a.off = cfg.Head.FileLen()
@@ -56,7 +63,6 @@ func NewApplier(dst io.WriterAt, cfg ApplyConfig) *Applier {
 			}
 		}
 	}
-	return a
 }
 
 // Offset returns how many bytes of the new file are done: its length, once the

@@ -3,7 +3,7 @@ package fsroot
 import (
 	"bytes"
 	"encoding/binary"
-	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +24,11 @@ const (
 	direntName = 19
 )
 
-var direntBufs = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+// direntBuf is the buffer of the last listing for the next one, nil while it is
+// in use. A sync.Pool loses what it holds with every second collection.
+var direntBuf atomic.Pointer[[direntBufLen]byte]
+
+const direntBufLen = 128 << 10
 
 // ReadDir lists a directory in the order of the file system, without "." and
 // "..". Under FollowDirLinks a symlink to a directory may be named. With an
@@ -47,17 +51,20 @@ func (r *Root) EachEntry(name string, each func(name []byte, typ uint32, ino uin
 		return pathError("opendir", name, err)
 	}
 	defer unix.Close(fd)
-	buf := direntBufs.Get().(*[]byte)
-	defer direntBufs.Put(buf)
+	buf := direntBuf.Swap(nil)
+	if buf == nil {
+		buf = new([direntBufLen]byte)
+	}
+	defer direntBuf.Store(buf)
 	for {
-		n, err := unix.Getdents(fd, *buf)
+		n, err := unix.Getdents(fd, buf[:])
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil {
 			return pathError("readdir", name, err)
 		}
-		if n <= 0 || !eachDirent((*buf)[:n], each) {
+		if n <= 0 || !eachDirent(buf[:n], each) {
 			return nil
 		}
 	}

@@ -72,7 +72,7 @@ func (v *receiver) batchUpTo(ndx int32) bool {
 }
 
 func (b *batchState) takeWants(from *queue[int32]) {
-	for _, n := range from.take() {
+	for _, n := range from.take(nil) {
 		switch n {
 		case listLooked:
 			b.looked++

@@ -397,7 +397,8 @@ func (g *generator) writeItem(t *target, ndx int32, flags int, basis byte, xname
 			if xname != nil {
 				hl = *xname
 			}
-			c.logItem(g.log, code, c.item(f, "recv", flags, hl))
+			c.item(&g.line, f, "recv", flags, hl)
+			c.logItem(g.log, code, &g.line)
 		}
 		return
 	}

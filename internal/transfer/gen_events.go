@@ -8,7 +8,9 @@ import (
 
 // take takes in what the receiver has told.
 func (g *generator) take() {
-	for _, e := range g.events.take() {
+	taken := g.events.take(g.taken)
+	g.taken = nil // in use
+	for _, e := range taken {
 		switch e.kind {
 		case evList:
 			g.lists = append(g.lists, e.list)
@@ -33,6 +35,8 @@ func (g *generator) take() {
 			g.swarm.ended = append(g.swarm.ended, e.job)
 		}
 	}
+	clear(taken)
+	g.taken = taken[:0]
 }
 
 // wait sleeps until the receiver tells something. A file that failed is asked

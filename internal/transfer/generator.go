@@ -67,6 +67,8 @@ type generator struct {
 	dirDev      map[*flist.File]uint64
 	active      map[int32]int64 // sizes of files asked for whose source is to be removed
 	activeBytes int64
+	line        report.Item
+	taken       []event // for take
 	window      *delta.Window
 	summer      fileSummer
 	spare       *target

@@ -7,9 +7,14 @@ import (
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
+// showsSums reports whether a line of output may have a file's checksum in it.
+func (c *Config) showsSums() bool {
+	return c.Out != nil && c.Out.Has('C') || c.LogFormat != nil && c.LogFormat.Has('C')
+}
+
 // item fills in what both sides know of an entry for a line of output.
-func (c *Config) item(f *flist.File, op string, flags int, hlink string) *report.Item {
-	it := &report.Item{
+func (c *Config) item(it *report.Item, f *flist.File, op string, flags int, hlink string) {
+	*it = report.Item{
 		Op: op, Flags: flags, Name: f.Name(), Path: f.Name(), Mode: f.Mode, Size: f.Size, Mtime: f.Mtime,
 		Link: f.Link(), Hlink: hlink, NoGroup: !c.Group || f.Flags&flist.SkipGroup != 0,
 	}
@@ -17,10 +22,9 @@ func (c *Config) item(f *flist.File, op string, flags int, hlink string) *report
 		it.UID = f.UID
 	}
 	it.GID = f.GID
-	if c.Checksum && f.IsRegular() {
+	if c.Checksum && f.IsRegular() && c.showsSums() {
 		it.Sum = string(c.Setup.FileSum.AppendHex(nil, f.Sum()))
 	}
-	return it
 }
 
 // logItem prints an entry by --out-format and into the log file.

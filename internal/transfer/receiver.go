@@ -35,6 +35,9 @@ type receiver struct {
 	learner    *learner
 	lateDone   bool // finished files are told of before the next wait at the latest
 	batch      batchState
+	line       report.Item
+	incoming   incoming
+	applier    delta.Applier
 }
 
 func newReceiver(r *Receiving) *receiver {
@@ -353,8 +356,10 @@ func (v *receiver) setIndex(f *flist.File, ndx int32) {
 	})
 }
 
+// item is an entry as lines of output show it, until the next one.
 func (v *receiver) item(f *flist.File, rq request, hlink string) *report.Item {
-	it := v.c.item(f, "recv", rq.flags, hlink)
+	it := &v.line
+	v.c.item(it, f, "recv", rq.flags, hlink)
 	it.Path = v.logged(it.Name)
 	return it
 }

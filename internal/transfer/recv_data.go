@@ -64,7 +64,8 @@ func (v *receiver) data(in *incoming) (ok bool, err error) {
 			dst = sparse
 		}
 	}
-	ap := delta.NewApplier(dst, cfg)
+	ap := &v.applier
+	ap.Reset(dst, cfg)
 	if err := v.readTokens(f, w, ap, head); err != nil {
 		return false, err
 	}

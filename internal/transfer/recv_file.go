@@ -39,7 +39,8 @@ func (in *incoming) inPlace(c *Config) bool { return c.Inplace || in.oneInplace 
 // transfer receives one file.
 func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, it *report.Item) error {
 	c := v.c
-	in := &incoming{f: f, rq: rq, name: name, redo: redo}
+	in := &v.incoming
+	*in = incoming{f: f, rq: rq, name: name, redo: redo}
 	in.partial, in.hasPartial = v.partialPlace(name)
 	var err error
 	if in.basis, in.at, err = v.basisOf(in); err != nil {
@@ -116,7 +117,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		return err
 	}
 	it.Recv = c.R.Taken() - recv0 // what is sent meanwhile is the generator's
-	if !c.Checksum {
+	if !c.Checksum && c.showsSums() {
 		it.Sum = string(c.Setup.XferSum.AppendHex(nil, v.theirSum[:c.Setup.XferSum.Len()]))
 	}
 	code := report.Info

@@ -72,6 +72,7 @@ type Sender struct {
 	handed   bool // the file in work went to the receiver as a whole
 	phase    int
 	cur      *flist.List
+	line     report.Item
 }
 
 // NewSender returns the sending side for c.
@@ -268,7 +269,9 @@ func (s *Sender) answer(rq request) error {
 		p.End(st.Size)
 	}
 	it.Sent, it.Recv = s.c.W.Made()-sent0, s.c.R.Taken()-recv0
-	it.Sum = s.sumText(f)
+	if s.c.showsSums() {
+		it.Sum = s.sumText(f)
+	}
 	code := report.Info
 	if s.c.LogBefore {
 		code = report.LogFile
@@ -313,9 +316,10 @@ func (c *Config) place(l *flist.List, f *flist.File, ndx int32) int {
 	return int(ndx - l.Num)
 }
 
-// item is an entry as lines of output show it.
+// item is an entry as lines of output show it, until the next one.
 func (s *Sender) item(f *flist.File, src *source, flags int, hlink string) *report.Item {
-	it := s.c.item(f, "send", flags, hlink)
+	it := &s.line
+	s.c.item(it, f, "send", flags, hlink)
 	it.Path = s.logPath(src, f.Name())
 	return it
 }

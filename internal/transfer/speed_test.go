@@ -55,7 +55,7 @@ func TestQueueLate(t *testing.T) {
 		}
 		q.putLate(i)
 	}
-	if !signalled() || len(q.take()) != maxLate {
+	if !signalled() || len(q.take(nil)) != maxLate {
 		t.Error("the last item did not signal all")
 	}
 	q.putLate(1)
@@ -68,7 +68,7 @@ func TestQueueLate(t *testing.T) {
 	}
 	q.putLate(2)
 	q.put(3)
-	if !signalled() || len(q.take()) != 3 {
+	if !signalled() || len(q.take(nil)) != 3 {
 		t.Error("put did not signal what was late")
 	}
 	if q.flush(); signalled() {

@@ -92,11 +92,12 @@ func (q *queue[T]) flush() {
 	}
 }
 
-// take returns everything queued.
-func (q *queue[T]) take() []T {
+// take appends everything queued to buf.
+func (q *queue[T]) take(buf []T) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	items := q.items
-	q.items, q.late = nil, 0
-	return items
+	buf = append(buf, q.items...)
+	clear(q.items)
+	q.items, q.late = q.items[:0], 0
+	return buf
 }

@@ -368,7 +368,7 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 		s.Created.Total++
 	}
 	it := v.item(f, request{ndx: j.t.ndx, flags: j.flags}, "")
-	if !c.Checksum && (c.Out != nil && c.Out.Has('C') || c.LogFormat != nil && c.LogFormat.Has('C')) {
+	if !c.Checksum && c.showsSums() {
 		it.Sum = string(c.Setup.XferSum.AppendHex(nil, g.xferSum(j)))
 	}
 	shown := ""
