@@ -124,6 +124,7 @@ var basics = []scenario{
 	{name: "missing-source", args: "-ai", from: []string{"size/000700", "nowhere", "mode/"}, core: true},
 	{name: "ignore-missing-args", args: "-ai --ignore-missing-args", from: []string{"size/000700", "nowhere"}},
 	{name: "delete-missing-args", args: "-ai --delete-missing-args", from: []string{"size/000700", "zz-extra"}},
+	{name: "delete-missing-args-attrs", args: "-aAXi --delete-missing-args", from: []string{"size/000700", "zz-extra"}, needs: needAttrs, since: 30},
 	{name: "relative", args: "-aRi", from: []string{"./hard/sub", "deep/./d00/d01", "size/./000700"}},
 	{name: "relative-delete", args: "-aRi --delete", from: []string{"./change/", "./filter/sub"}},
 	{name: "no-implied-dirs", args: "-aRi --no-implied-dirs", from: []string{"./hard/sub/c", "./deep/d00/d01"}, dest: nothing},

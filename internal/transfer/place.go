@@ -226,7 +226,9 @@ func (r *Receiving) openAlts() {
 		}
 		shown := d
 		if !strings.HasPrefix(d, "/") && (!r.c.Sanitize || r.missing) {
-			shown = join(r.destPath, d)
+			if shown = join(r.destPath, d); r.c.ListOnly {
+				shown = join(r.c.Cwd, d) // no destination has been entered
+			}
 		}
 		a := altDir{path: shown}
 		policy := r.c.destPolicy()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 
 	"github.com/prsync/prsync/internal/delta"
@@ -91,6 +92,9 @@ func NewSender(c *Config, names flist.Names) *Sender {
 func (s *Sender) Close() {
 	for _, src := range s.sources {
 		src.root.Close()
+		if src.removal != nil {
+			src.removal.Close()
+		}
 	}
 }
 
@@ -344,6 +348,23 @@ func (s *Sender) sumText(f *flist.File) string {
 	return string(s.c.Setup.XferSum.AppendHex(nil, s.hash.Sum(nil)))
 }
 
+// removalRoot is the source that files are removed from: what lies behind links
+// that lead out of it is sent with -L and the like, but not removed. A module is
+// confined already, or its root is that of the file system.
+func (s *Sender) removalRoot(src *source) (*fsroot.Root, error) {
+	if !s.c.follows() || s.c.InsecureLinks || s.c.Confine || s.c.Daemon {
+		return src.root, nil
+	}
+	if src.removal == nil {
+		root, err := fsroot.OpenAt(src.root, ".", fsroot.Policy{FollowDirLinks: true, Confine: true})
+		if err != nil {
+			return nil, err
+		}
+		src.removal = root
+	}
+	return src.removal, nil
+}
+
 // Success removes a source file that has arrived (--remove-source-files).
 // rsync 3.5.0 sender.c:successful_send.
 func (s *Sender) Success(ndx int32) error {
@@ -358,7 +379,16 @@ func (s *Sender) Success(ndx int32) error {
 	name := f.Name()
 	rel := src.rel(name)
 	var st fsroot.Stat
-	op := "re-lstat"
+	op := "secure-open-parent"
+	from, err := s.removalRoot(src)
+	if dir := path.Dir(rel); err == nil && dir != "." {
+		_, err = from.Stat(dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Syserr(report.ErrorXfer, err, "sender failed to %s %s", op, name)
+		return nil
+	}
+	op = "re-lstat"
 	if s.c.CopyLinks {
 		st, err = src.root.Stat(rel)
 	} else {
@@ -374,7 +404,7 @@ func (s *Sender) Success(ndx int32) error {
 			return nil
 		}
 		op = "remove"
-		err = src.root.Unlink(rel)
+		err = from.Unlink(rel)
 	}
 	switch {
 	case err == nil:

@@ -101,6 +101,15 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 	if !wantACL && s.c.Xattrs == 0 {
 		return nil, nil, nil, nil
 	}
+	if f.Mode == 0 { // a missing argument (--delete-missing-args)
+		if none := (meta.ACL{UserObj: meta.NoEntry, GroupObj: meta.NoEntry, MaskObj: meta.NoEntry, OtherObj: meta.NoEntry}); wantACL {
+			acl, def = &none, &none
+		}
+		if s.c.Xattrs > 0 {
+			xs = &flist.XattrList{}
+		}
+		return acl, def, xs, nil
+	}
 	src := s.sources[si]
 	pin, err := s.pin(src, f)
 	if err != nil {

@@ -21,6 +21,8 @@ type source struct {
 	path string // absolute, for messages and filters
 	root *fsroot.Root
 	top  bool // root is "/", and names keep their leading slash
+	// removal is root without what lies behind links out of it; see removalRoot.
+	removal *fsroot.Root
 
 	walk  *filter.Walk // client's rules
 	dwalk *filter.Walk // the module's rules

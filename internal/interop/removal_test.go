@@ -1,0 +1,60 @@
+package interop
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestRemoveBehindLinks removes sources that are reached through links to
+// directories: those that stay in the source, and those that lead out of it,
+// behind which rsync 3.5.0 removes nothing. (Nor does it behind links with ".."
+// that stay in the source, where we do.)
+func TestRemoveBehindLinks(t *testing.T) {
+	needPeer(t)
+	for _, args := range []string{
+		"-a -L --remove-source-files from/ to/",
+		"-a -k --remove-source-files from/ to/",
+		"-a --copy-unsafe-links --remove-source-files from/ to/",
+		"-a -L --remove-source-files from/lin from/lno to/",
+		"-a -L --remove-source-files from/lno/ to/",
+		"-aR -L --remove-source-files from/./lno/o to/",
+		"-a -L --insecure-links --remove-source-files from/ to/",
+		"-a --remove-source-files from/ to/",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			run := func(p string) (out []string) {
+				dir, err := os.MkdirTemp(lab, "removal")
+				check(t, err)
+				t.Cleanup(func() { removeTree(dir) })
+				for _, d := range []string{"from", "from/real", "to", "out"} {
+					check(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+				}
+				for _, f := range []string{"from/real/r", "out/o"} {
+					check(t, os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644))
+				}
+				check(t, os.Symlink("real", filepath.Join(dir, "from/lin")))
+				check(t, os.Symlink("../out", filepath.Join(dir, "from/lno")))
+				r := execute(t, dir, append([]string{p}, strings.Fields(args)...), nil, nil)
+				check(t, filepath.WalkDir(dir, func(name string, _ os.DirEntry, err error) error {
+					out = append(out, strings.TrimPrefix(name, dir))
+					return err
+				}))
+				for _, l := range r.stderr {
+					if !strings.Contains(l, "SIGUSR1") {
+						out = append(out, l)
+					}
+				}
+				return append(out, slices.Sorted(slices.Values(r.stdout))...)
+			}
+			if diff := cmp.Diff(run(peer), run(prsync)); diff != "" {
+				t.Errorf("(-: rsync, +: prsync)\n%s", diff)
+			}
+		})
+	}
+}
