@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // nothing is the destination that does not exist yet.
@@ -26,6 +27,18 @@ func aged(name string, drop ...string) func(t *testing.T, dir string) {
 		c := source().clone()
 		c.drop(drop...)
 		c.build(t, filepath.Join(dir, name))
+	}
+}
+
+// newerByOne makes files of the destination a second newer than their sources,
+// and other ones.
+func newerByOne(names ...string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		for _, name := range names {
+			at := source().find(name).sec + 1
+			check(t, os.WriteFile(filepath.Join(dir, "to", name), []byte("newer\n"), 0o644))
+			check(t, os.Chtimes(filepath.Join(dir, "to", name), time.Unix(at, 0), time.Unix(at, 0)))
+		}
 	}
 }
 
@@ -124,6 +137,8 @@ var basics = []scenario{
 	{name: "missing-source", args: "-ai", from: []string{"size/000700", "nowhere", "mode/"}, core: true},
 	{name: "ignore-missing-args", args: "-ai --ignore-missing-args", from: []string{"size/000700", "nowhere"}},
 	{name: "delete-missing-args", args: "-ai --delete-missing-args", from: []string{"size/000700", "zz-extra"}},
+	{name: "delete-missing-args-stats", args: "-a --delete-missing-args --stats", from: []string{"size/000700", "zz-extra"}, only: []way{local, push, daemonPush}}, // rsync counts no deletion in a pull
+	{name: "update-window-nanoseconds", args: "-aiu --modify-window=-1", prepare: newerByOne("size/000700", "size/000701")},
 	{name: "delete-missing-args-attrs", args: "-aAXi --delete-missing-args", from: []string{"size/000700", "zz-extra"}, needs: needAttrs, since: 30},
 	{name: "relative", args: "-aRi", from: []string{"./hard/sub", "deep/./d00/d01", "size/./000700"}},
 	{name: "relative-delete", args: "-aRi --delete", from: []string{"./change/", "./filter/sub"}},

@@ -32,7 +32,7 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 			g.skipLine("%s is under min-size\n", f.Name())
 			return nil
 		}
-		if c.Update && exists && lk.st.IsRegular() && f.Mtime-lk.st.Mtime.Sec < int64(max(c.ModifyWindow, 0)) {
+		if c.Update && exists && lk.st.IsRegular() && f.Mtime-lk.st.Mtime.Sec < int64(c.ModifyWindow) {
 			g.skipLine("%s is newer\n", t.name)
 			return g.skippedLink(f)
 		}

@@ -168,7 +168,8 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 			newDirs = append(newDirs, f)
 		}
 		r.c.debugEntry(r.log, f, l.Start)
-		r.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
+		// A missing argument has no type, and counts as rsync counts it here.
+		r.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial() || f.Mode == 0)
 		if shown {
 			r.log.ListCount(r.Stats.Files.Total)
 		}
