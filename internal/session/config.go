@@ -143,7 +143,7 @@ func (s *side) config() (*transfer.Config, error) {
 	}
 	c.OpenDir, c.OpenParent, c.OpenFilter, c.MakePath = s.openDir, s.openParent, s.openFilter, s.makePath
 	if m := p.Module; m != nil {
-		c.Module, c.DaemonFilters = m.Name, m.Filters
+		c.Module, c.Top, c.DaemonFilters = m.Name, m.Top, m.Filters
 		c.Sanitize, c.Confine = m.Sanitize, m.Confine
 		if m.Sanitize {
 			// Unlike those of --link-dest, these do not count from the

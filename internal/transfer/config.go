@@ -84,6 +84,8 @@ type Config struct {
 	MakePath func(path string, p fsroot.Policy, dry bool) (made int, err error)
 	// Module is the daemon module's name, "" without one.
 	Module string
+	// Top is the path of what the engine takes for "/": a module's, else empty.
+	Top string
 	// Sanitize keeps all names below the root (a daemon without chroot).
 	Sanitize bool
 	// Confine keeps symlinks inside (a daemon without "insecure links").

@@ -27,6 +27,14 @@ func (c *Config) fullName(dir, name string) string {
 	return s
 }
 
+// shownDir is a directory that an option names, as messages name it.
+func (c *Config) shownDir(dir string) string {
+	if strings.HasPrefix(dir, "/") {
+		return c.Top + dir
+	}
+	return dir
+}
+
 // abs joins a path to Cwd; the result is clean.
 func (c *Config) abs(p string) string {
 	if strings.HasPrefix(p, "/") {

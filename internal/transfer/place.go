@@ -287,13 +287,13 @@ func (r *Receiving) openDirs() error {
 		case err == nil:
 			r.temp = root
 		case errors.Is(err, syscall.ENOTDIR):
-			r.log.Printf(report.Error, "The temp-dir is not a directory: %s\n", c.TempDir)
+			r.log.Printf(report.Error, "The temp-dir is not a directory: %s\n", c.shownDir(c.TempDir))
 			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtTempNotDir)
 		case isMissing(err):
-			r.log.Printf(report.Error, "The temp-dir does not exist: %s\n", c.TempDir)
+			r.log.Printf(report.Error, "The temp-dir does not exist: %s\n", c.shownDir(c.TempDir))
 			return exitcode.Silent(exitcode.Syntax).Placed(exitcode.AtTempMissing)
 		default:
-			r.log.Printf(report.Error, "Failed to stat temp-dir %s: %s\n", c.TempDir, report.Reason(err))
+			r.log.Printf(report.Error, "Failed to stat temp-dir %s: %s\n", c.shownDir(c.TempDir), report.Reason(err))
 			return exitcode.Silent(exitcode.FileIO).Placed(exitcode.AtTempStat)
 		}
 	}
