@@ -132,7 +132,7 @@ func (s *scenario) judge(t *testing.T, want, got *result) {
 	diff = append(diff, sameLines("log file", want.log, got.log)...)
 	diff = append(diff, sameLines("daemon's log", want.daemon, got.daemon)...)
 	diff = append(diff, s.sameTotals(want.totals, got.totals, 0)...)
-	diff = append(diff, s.sameTotals(want.served, got.served, goodbye)...)
+	diff = append(diff, s.sameTotals(want.logged, got.logged, goodbye)...)
 	diff = append(diff, want.tree.compare(got.tree)...)
 	if diff == nil {
 		return

@@ -100,7 +100,7 @@ type result struct {
 	stdout, stderr []string
 	raw            []string // standard error as it was printed
 	totals         []int64  // of bytes, as the client tells them
-	served         []int64  // and as a daemon does
+	logged         []int64  // and as log files do, of either side
 	log            []string // of --log-file
 	daemon         []string // of the daemon
 	tree           snapshot
@@ -158,11 +158,11 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "run.log")); err == nil {
 		r.log = lines(string(text), places(dir))
-		r.totals = append(r.totals, totals(string(text))...)
+		r.logged = totals(string(text))
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "daemon.log")); err == nil {
 		r.daemon = lines(string(text), places(dir))
-		r.served = totals(string(text))
+		r.logged = append(r.logged, totals(string(text))...)
 	}
 	return r
 }

@@ -190,7 +190,7 @@ var selections = []scenario{
 		check(t, os.WriteFile(filepath.Join(d, "src/change/.words"), []byte("-_delta\n-_zz"), 0o644))
 	}},
 	// What has been done by the time the sender dies of a bad rule is chance where lists are sent ahead, for rsync too.
-	{name: "filter-dir-merge-dies", args: "-ai --delete --no-i-r", more: []string{"--filter=:en- .cvsignore", "--filter=:w .more"}, only: []way{local, push, pull, daemonPush}},
+	{name: "filter-dir-merge-dies", args: "-ai --delete --no-i-r", more: []string{"--filter=:en- .cvsignore", "--filter=:w .more"}},
 	{name: "filter-bad-words", own: true, only: []way{local}, args: "-ai", more: []string{"--filter=:w .words"}, from: []string{"size/"}, prepare: func(t *testing.T, d string) {
 		check(t, os.WriteFile(filepath.Join(d, "src/size/.words"), []byte("- x.bak\n"), 0o644))
 	}},

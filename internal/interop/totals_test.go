@@ -38,8 +38,8 @@ var packs = regexp.MustCompile(`(?:^| )(?:-\w*z|--zc|--\w*-?compress)`)
 // frames is how many frames more, or fewer, one side may take for what passes.
 const frames = 1000
 
-// goodbye is the length of a sender's last word, in its frame. A daemon that
-// receives has read it with what is before it, or not, when it notes its total.
+// goodbye is the length of a sender's last word, in its frame. A server that
+// receives has read it with what is before it, or not, when it logs its total.
 const goodbye = 5
 
 // sameTotals returns how the numbers in got differ from want. They may have
