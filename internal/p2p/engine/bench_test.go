@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"bytes"
+	"encoding/binary"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/p2p/origin"
 	"github.com/prsync/prsync/internal/p2p/swarmtest"
 )
@@ -50,5 +54,38 @@ func BenchmarkSwarm(b *testing.B) {
 				b.ReportMetric(h.Copies(bl), "copies")
 			}
 		})
+	}
+}
+
+// BenchmarkSeededPack tells what a pack of 1 GiB with 10,000 contents costs an
+// engine that only seeds it.
+func BenchmarkSeededPack(b *testing.B) {
+	const packs, contents, pieces, length = 8, 10_000, 4096, 1 << 30
+	h := swarmtest.NewHub(b, origin.Config{})
+	p := newPeer(b, Config{})
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for range b.N {
+		before := heap()
+		for n := range packs {
+			pack := &content.Pack{Name: "m-" + strconv.Itoa(b.N) + "-" + strconv.Itoa(n), PieceLength: length / pieces, Length: length, Pieces: make([]byte, 20*pieces)}
+			for i := range contents {
+				e := content.Entry{Offset: int64(i) * (length / contents), Length: length / contents}
+				binary.BigEndian.PutUint64(e.ID[:], uint64(i+n*contents+1))
+				pack.Entries = append(pack.Entries, e)
+			}
+			pack.Seal()
+			stop, err := p.e.Seed(h.Offer(), pack, bytes.NewReader(nil), func(int) bool { return true })
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer stop()
+		}
+		b.ReportMetric(float64(heap()-before)/packs/1e6, "MB/pack")
 	}
 }

@@ -153,6 +153,56 @@ func TestSourceNonsense(t *testing.T) {
 	}
 }
 
+// FuzzSource has a source take whatever a peer may send after its handshake.
+func FuzzSource(f *testing.F) {
+	b := swarmtest.NewBlob(46, mb)
+	p := newPeer(f, Config{})
+	tr, err := p.e.trackerOf("http://127.0.0.1:1")
+	if err != nil {
+		f.Fatal(err)
+	}
+	pk, err := p.e.pack(b.Pack, tr)
+	if err != nil {
+		f.Fatal(err)
+	}
+	all := appendMessage(nil, pp.HaveAll)
+	all = appendMessage(all, pp.Unchoke)
+	all = appendMessage(all, pp.Have, 1)
+	all = appendMessage(all, pp.Reject, 0, 0, chunkSize)
+	f.Add(appendMessage(all, pp.Choke))
+	f.Add(appendExtended(nil, 6881))
+	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x0d\x07\x00\x00\x00\x01\x00\x00\x40\x00data"))
+	f.Add([]byte("\x00\x00\x00\x02\x05\xff\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s := &source{p: pk, key: peerKey{id: "fuzz"}, have: make([]bool, len(pk.pieces)), asked: map[block]int{}, wake: make(chan struct{}, 1)}
+		r, buf := bytes.NewReader(in), make([]byte, 9+chunkSize)
+		for {
+			var m pp.MessageType
+			var payload []byte
+			var err error
+			if m, payload, buf, err = readMessage(r, buf); err != nil {
+				break
+			}
+			if s.handle(m, payload) != nil {
+				break
+			}
+		}
+		pk.mu.Lock()
+		defer pk.mu.Unlock()
+		pk.abandon(s)
+		for i, ok := range s.have {
+			if ok {
+				pk.hasNot(s, i)
+			}
+		}
+		for i, n := range pk.sources.copies {
+			if n != 0 {
+				t.Fatalf("%d sources have piece %d after the only one has gone", n, i)
+			}
+		}
+	})
+}
+
 // Foreign clients may take long to unchoke; they are not hung up on meanwhile.
 func TestSlowToUnchoke(t *testing.T) {
 	t.Parallel()

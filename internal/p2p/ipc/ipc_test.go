@@ -153,6 +153,7 @@ var messages = []struct {
 	{&Announced{6, "", []byte("de")}, func(b []byte) (any, error) { return DecodeAnnounced(b) }},
 	{&Event{4, [3]int64{1, 2, 3}, 4, true, "no", []content.Range{{Off: 1, End: 2}}}, func(b []byte) (any, error) { return DecodeEvent(b) }},
 	{&Stats{1, [3]int64{1, 2, 3}, 4, 5, 6}, func(b []byte) (any, error) { return DecodeStats(b) }},
+	{&Unknown{content.InfoHash{2}}, func(b []byte) (any, error) { return DecodeUnknown(b) }},
 	{&Log{-4, "text"}, func(b []byte) (any, error) { return DecodeLog(b) }},
 }
 
