@@ -143,6 +143,22 @@ func (s *site) litter(to string) (all []string) {
 	return all
 }
 
+// ends waits for the client, which is to end with that exit code.
+func (x *running) ends(want int) {
+	x.s.t.Helper()
+	if code := x.end(); code != want {
+		x.s.t.Errorf("exit code %d, not %d\n%s", code, want, x.out.String())
+	}
+}
+
+// tidy checks that a transfer has left nothing behind.
+func (s *site) tidy(to string) {
+	s.t.Helper()
+	if l := s.litter(to); len(l) > 0 {
+		s.t.Errorf("left behind: %q", l)
+	}
+}
+
 // noWrong checks that whatever has its final name has its right content.
 func (s *site) noWrong(to string) {
 	s.t.Helper()
@@ -193,16 +209,12 @@ func TestInterruptClient(t *testing.T) {
 	x := s.begin("c", slowly...)
 	engine := x.engine()
 	x.cmd.Process.Signal(syscall.SIGINT)
-	if code := x.end(); code != 20 {
-		t.Errorf("exit code %d, not 20\n%s", code, x.out.String())
-	}
+	x.ends(20)
 	if !gone(engine) {
 		t.Error("the engine outlives its client")
 	}
 	s.noWrong("c")
-	if l := s.litter("c"); len(l) > 0 {
-		t.Errorf("left behind: %q", l)
-	}
+	s.tidy("c")
 }
 
 // TestKillEngine kills it, and the one that is started in its place as well.
@@ -220,16 +232,12 @@ func TestKillEngine(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if code := x.end(); code != 0 {
-		t.Errorf("exit code %d\n%s", code, x.out.String())
-	}
+	x.ends(0)
 	if !strings.Contains(x.out.String(), "1 fell back") {
 		t.Errorf("the file did not fall back:\n%s", x.out.String())
 	}
 	s.same("c")
-	if l := s.litter("c"); len(l) > 0 {
-		t.Errorf("left behind: %q", l)
-	}
+	s.tidy("c")
 }
 
 // TestKillEngineRequire fails instead, and says why.
@@ -254,9 +262,7 @@ func TestKillEngineRequire(t *testing.T) {
 		t.Errorf("exit code %d, not 10\n%s", code, x.out.String())
 	}
 	s.noWrong("c")
-	if l := s.litter("c"); len(l) > 0 {
-		t.Errorf("left behind: %q", l)
-	}
+	s.tidy("c")
 	s.pull("c")
 }
 
@@ -346,9 +352,7 @@ func TestHostUnreachable(t *testing.T) {
 	if code := x.end(); code != 10 || !strings.Contains(x.out.String(), "connection refused") {
 		t.Errorf("exit code %d, not 10\n%s", code, x.out.String())
 	}
-	if l := s.litter("c"); len(l) > 0 {
-		t.Errorf("left behind: %q", l)
-	}
+	s.tidy("c")
 	for _, p := range []pulled{s.auto("c"), s.pull("d")} {
 		if p.fell != 1 {
 			t.Errorf("nothing fell back: %+v", p)
@@ -431,9 +435,7 @@ func TestHostLies(t *testing.T) {
 		t.Errorf("nothing fell back: %+v", p)
 	}
 	x := s.begin("e", "--swarm=require", "--swarm-stall=2s")
-	if code := x.end(); code != 10 {
-		t.Errorf("exit code %d, not 10\n%s", code, x.out.String())
-	}
+	x.ends(10)
 	if l := s.litter("e"); len(l) > 0 {
 		t.Errorf("left behind: %q", l)
 	}
@@ -479,9 +481,7 @@ func TestKillVolunteer(t *testing.T) {
 	syscall.Kill(engine, syscall.SIGKILL)
 	v.Process.Kill()
 	v.Wait()
-	if code := x.end(); code != 0 {
-		t.Errorf("exit code %d\n%s", code, x.out.String())
-	}
+	x.ends(0)
 	s.same("c")
 	// A transfer of the volunteer's own machine, killed with its engine.
 	v = volunteer()

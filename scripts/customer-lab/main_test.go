@@ -1,40 +1,15 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prsync/prsync/internal/app"
-	"github.com/prsync/prsync/internal/app/hostcmd"
-	"github.com/prsync/prsync/internal/p2p/engine"
+	"github.com/prsync/prsync/internal/app/apptest"
 )
 
-// TestMain makes this test binary each of prsync's programs, by the name of
-// the file that is run.
-func TestMain(m *testing.M) {
-	self, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-	switch filepath.Base(self) {
-	case "prsync":
-		os.Exit(app.Main(os.Args, os.Environ()))
-	case hostcmd.Program:
-		os.Exit(hostcmd.Main(os.Args, os.Environ(), "test", hostcmd.Streams{Out: os.Stdout, Err: os.Stderr}))
-	case "prsync-engine":
-		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket")); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { apptest.Main(m) }
 
 // TestCustomers is a short run of the lab, with all customers' programs that
 // are installed: some hundred requests while the repository changes.
@@ -50,19 +25,7 @@ func TestCustomers(t *testing.T) {
 		t.Skipf("not installed: %s (scripts/test installs them)", strings.Join(missing, ", "))
 	}
 	l.bin = t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range []string{"prsync", hostcmd.Program, "prsync-engine"} {
-		b, err := os.ReadFile(self)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(l.bin, p), b, 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	apptest.Install(t, l.bin, apptest.All...)
 	r, err := l.run(t.Context())
 	if r != nil {
 		var text strings.Builder

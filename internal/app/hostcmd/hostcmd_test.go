@@ -2,9 +2,7 @@ package hostcmd_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,32 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prsync/prsync/internal/app"
-	"github.com/prsync/prsync/internal/app/hostcmd"
-	"github.com/prsync/prsync/internal/p2p/engine"
+	"github.com/prsync/prsync/internal/app/apptest"
 )
 
-// TestMain makes this test binary each of prsync's programs, by the name of
-// the file that is run.
-func TestMain(m *testing.M) {
-	self, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-	switch filepath.Base(self) {
-	case "prsync":
-		os.Exit(app.Main(os.Args, os.Environ()))
-	case hostcmd.Program:
-		os.Exit(hostcmd.Main(os.Args, os.Environ(), "test", hostcmd.Streams{Out: os.Stdout, Err: os.Stderr}))
-	case "prsync-engine":
-		if err := engine.RunChild(context.Background(), os.NewFile(3, "socket")); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { apptest.Main(m) }
 
 // machine is a directory with prsync's programs and what they run on.
 type machine struct {
@@ -58,26 +34,9 @@ func newMachine(t *testing.T, programs ...string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range programs {
-		if err := os.Link(self, filepath.Join(dir, p)); err != nil {
-			// Another file system.
-			b, err := os.ReadFile(self)
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, p), b, 0o755)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	apptest.Install(t, dir, programs...)
 	return &machine{t, dir}
 }
-
-var all = []string{"prsync", hostcmd.Program, "prsync-engine"}
 
 func (m *machine) path(p string) string { return filepath.Join(m.dir, p) }
 
@@ -196,7 +155,7 @@ func (m *machine) central(p []string) {
 // TestServices runs a host, a volunteer and transfers as an operator does,
 // and kills the host.
 func TestServices(t *testing.T) {
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	p := ports(t, 3)
 	m.write("tree/a/file", strings.Repeat("content ", 20000))
 	m.central(p)
@@ -294,7 +253,7 @@ func location(url string) string {
 // TestSocketActivation hands the sockets over as systemd does, and reads what
 // the service tells it.
 func TestSocketActivation(t *testing.T) {
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	m.write("tree/file", "content")
 	m.central([]string{"1", "1"})
 	var files []*os.File
@@ -356,7 +315,7 @@ func TestSystemdSocketActivate(t *testing.T) {
 	if err != nil {
 		t.Skip("needs systemd-socket-activate (apt-get install systemd)")
 	}
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	m.write("tree/file", "content")
 	m.central([]string{"1", "1"})
 	p := ports(t, 2)
@@ -376,7 +335,7 @@ func TestSystemdSocketActivate(t *testing.T) {
 // TestCompletedCommands: what a shell completes behind a command is what its
 // help shows.
 func TestCompletedCommands(t *testing.T) {
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	script, _, _ := m.run("completion", "bash")
 	for _, name := range []string{"serve", "volunteer", "status", "publish"} {
 		_, line, _ := strings.Cut(script, "        "+name+") ")
@@ -392,7 +351,7 @@ func TestCompletedCommands(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	m.write("bad.conf", "nonsense parameter = 1\n")
 	m.write("lonely.conf", "[pub]\npath = /tmp\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

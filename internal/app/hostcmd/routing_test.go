@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prsync/prsync/internal/app/apptest"
 )
 
 // network is a central host with volunteers, all of them processes.
@@ -167,7 +169,7 @@ func TestRouting(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for announces of real processes")
 	}
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	p := ports(t, 4)
 	text := strings.Repeat("content ", 20000)
 	m.write("tree/a/file", text)
@@ -300,7 +302,7 @@ func TestTwoHosts(t *testing.T) {
 	if err != nil {
 		t.Skip("needs redis-server (apt-get install redis-server)")
 	}
-	m := newMachine(t, all...)
+	m := newMachine(t, apptest.All...)
 	sock := m.path("redis.sock")
 	startRedis := func() *exec.Cmd {
 		redis := exec.Command(bin, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", m.dir)

@@ -14,14 +14,7 @@ func TestWantOfAPieceOnItsWay(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(20, 40_000, 30_000, 20_000)
 	p := newPeer(t, Config{})
-	tr, err := p.e.trackerOf("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pk, err := p.e.pack(b.Pack, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pk := p.join(b)
 	const half = 55_000 // in the middle of content 1
 	for _, source := range []struct {
 		name  string
@@ -64,14 +57,7 @@ func TestNoBlameForWhatWasNotKept(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(21, 100_000)
 	p := newPeer(t, Config{})
-	tr, err := p.e.trackerOf("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pk, err := p.e.pack(b.Pack, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pk := p.join(b)
 	honest := peerKey{id: "-PR0000-honestpeer00", addr: "192.0.2.1:1"}
 	sent := func() {
 		s := &suspects{now: map[int]chunkFrom{}}

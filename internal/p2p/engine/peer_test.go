@@ -45,6 +45,20 @@ func newPeer(t testing.TB, cfg Config) *peer {
 	return p
 }
 
+// join has the engine take part in a pack, at a host that does not answer.
+func (p *peer) join(b *swarmtest.Blob) *pack {
+	p.t.Helper()
+	tr, err := p.e.trackerOf("http://127.0.0.1:1")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	pk, err := p.e.pack(b.Pack, tr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return pk
+}
+
 func (p *peer) event(ev content.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -55,14 +55,7 @@ func TestStealFromTheSlow(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(42, 4*mb)
 	p := newPeer(t, Config{})
-	tr, err := p.e.trackerOf("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pk, err := p.e.pack(b.Pack, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pk := p.join(b)
 	n := len(pk.pieces)
 	newSource := func(id string, rate float64) *source {
 		return &source{p: pk, key: peerKey{id: id}, rate: rate, have: make([]bool, n), asked: map[block]int{}, wake: make(chan struct{}, 1)}
@@ -118,14 +111,7 @@ func TestSourceNonsense(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(43, mb)
 	p := newPeer(t, Config{})
-	tr, err := p.e.trackerOf("http://127.0.0.1:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pk, err := p.e.pack(b.Pack, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pk := p.join(b)
 	s := &source{p: pk, have: make([]bool, len(pk.pieces)), asked: map[block]int{}, wake: make(chan struct{}, 1)}
 	for _, m := range []struct {
 		t       pp.MessageType
@@ -157,14 +143,7 @@ func TestSourceNonsense(t *testing.T) {
 func FuzzSource(f *testing.F) {
 	b := swarmtest.NewBlob(46, mb)
 	p := newPeer(f, Config{})
-	tr, err := p.e.trackerOf("http://127.0.0.1:1")
-	if err != nil {
-		f.Fatal(err)
-	}
-	pk, err := p.e.pack(b.Pack, tr)
-	if err != nil {
-		f.Fatal(err)
-	}
+	pk := p.join(b)
 	all := appendMessage(nil, pp.HaveAll)
 	all = appendMessage(all, pp.Unchoke)
 	all = appendMessage(all, pp.Have, 1)
