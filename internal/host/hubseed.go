@@ -29,7 +29,7 @@ func (c *central) newSeed(client *http.Client) *seeder {
 	return &seeder{
 		ms: c.ms, host: c.url, http: client, argv: c.o.Engine, log: c.o.Log, base: c.o.Timing.Retry,
 		wake: make(chan struct{}, 1), lost: map[content.InfoHash]bool{}, only: (*conf.Module).PublicByDefault,
-		cfg: p2p.Config{Listen: g.SwarmListen, UploadLimit: g.Uplink, SpillDir: filepath.Join(c.state, string(statedir.Central)), Logger: c.o.Log},
+		cfg: p2p.Config{Listen: g.SwarmListen, UploadLimit: g.Uplink, Sleep: true, SpillDir: filepath.Join(c.state, string(statedir.Central)), Logger: c.o.Log},
 	}
 }
 

@@ -96,7 +96,7 @@ func (v *volunteer) run(ctx context.Context) error {
 		v.seeder = &seeder{
 			ms: v.ms, host: v.central, secret: url.UserPassword(g.VolunteerName, g.VolunteerSecret), http: client, argv: v.o.Engine, log: v.o.Log, base: v.o.Timing.Retry,
 			wake: make(chan struct{}, 1), lost: map[content.InfoHash]bool{},
-			cfg: p2p.Config{Listen: g.SwarmListen, UploadLimit: g.Uplink, Socket: socket, Keep: 10 * time.Minute,
+			cfg: p2p.Config{Listen: g.SwarmListen, UploadLimit: g.Uplink, Socket: socket, Keep: 10 * time.Minute, Sleep: true,
 				SpillDir: filepath.Join(v.state, string(statedir.Volunteer)), Logger: v.o.Log},
 		}
 	}

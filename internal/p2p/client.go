@@ -56,7 +56,7 @@ type Client struct {
 	offers   map[content.Offer]uint32
 	wants    map[uint64]struct{}
 	stats    content.SwarmStats
-	seeds    map[content.InfoHash]Opener
+	seeds    map[content.InfoHash]seeding
 	request  uint64
 	replies  map[uint64]chan *ipc.Announced
 	lastSeen time.Time
@@ -128,7 +128,7 @@ func newClient(ctx context.Context, conn *ipc.Conn, cmd *exec.Cmd, said *lastWor
 		queue:  newEventQueue(),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 		offers: map[content.Offer]uint32{}, wants: map[uint64]struct{}{},
-		seeds: map[content.InfoHash]Opener{}, replies: map[uint64]chan *ipc.Announced{},
+		seeds: map[content.InfoHash]seeding{}, replies: map[uint64]chan *ipc.Announced{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

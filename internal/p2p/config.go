@@ -30,6 +30,9 @@ type Config struct {
 	// Keep is how long such an engine goes on seeding from the files of a
 	// client that has gone, unless Seed covers them before.
 	Keep time.Duration
+	// Sleep keeps packs that are seeded out of memory while nobody comes for
+	// them: for an engine that seeds many.
+	Sleep bool
 	// Unknown is told of packs that Seed was called for and the central host
 	// does not publish any more. It must not block.
 	Unknown func(content.InfoHash)
@@ -47,6 +50,6 @@ func (c Config) setup() *ipc.Setup {
 	}
 	return &ipc.Setup{
 		Listen: c.Listen, UploadLimit: max(c.UploadLimit, 0), DownloadLimit: max(c.DownloadLimit, 0),
-		Stall: stall, SpillDir: c.SpillDir, Socket: c.Socket, Keep: max(c.Keep, 0), Verbose: c.Logger != nil,
+		Stall: stall, SpillDir: c.SpillDir, Socket: c.Socket, Keep: max(c.Keep, 0), Sleep: c.Sleep, Verbose: c.Logger != nil,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/prsync/prsync/internal/content"
@@ -30,9 +31,32 @@ func (c *Client) Seed(o content.Offer, p *content.Pack, held func(entry int) boo
 		}
 	}
 	c.mu.Lock()
-	c.seeds[p.InfoHash] = open
+	c.seeds[p.InfoHash] = seeding{p, open}
 	c.mu.Unlock()
 	return c.conn.Send(ipc.TypeSeed, m.Encode(), nil)
+}
+
+// seeding is what was said with Seed.
+type seeding struct {
+	pack *content.Pack
+	open Opener
+}
+
+// describe writes a pack's metainfo to a file without a name.
+func describe(p *content.Pack) (*os.File, error) {
+	f, err := os.CreateTemp("", "prsync-pack-")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	if _, err = f.Write(p.Metainfo("", nil)); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Unseed takes a Seed back.
@@ -47,13 +71,17 @@ func (c *Client) Unseed(h content.InfoHash) error {
 // open answers the engine's question for a content.
 func (c *Client) open(m *ipc.Open) error {
 	c.mu.Lock()
-	opener := c.seeds[m.InfoHash]
+	s := c.seeds[m.InfoHash]
 	c.mu.Unlock()
 	answer := ipc.Opened{Request: m.Request}
 	var f *os.File
 	err := errors.New("not seeded any more")
-	if opener != nil {
-		f, err = opener(m.ID)
+	switch {
+	case s.open == nil:
+	case m.ID.IsZero():
+		f, err = describe(s.pack)
+	default:
+		f, err = s.open(m.ID)
 	}
 	if err != nil {
 		answer.Failure = err.Error()

@@ -30,9 +30,12 @@ type Config struct {
 	// Keep is how long files that were fetched go on being seeded when their
 	// client has gone.
 	Keep time.Duration
-	// Idle is how long a pack of which nothing is wanted, held or seeded stays
-	// in memory; 0: a minute. It comes back when it is asked for.
+	// Idle is how long a pack stays in memory of which nothing is wanted or
+	// held here, and that is not seeded or for which no peer is there; 0: a
+	// minute. It comes back when it is asked for.
 	Idle time.Duration
+	// Sleep lets packs that clients seed sleep while nobody comes for them.
+	Sleep bool
 	// OriginRequests is the number of requests to a central host at a time;
 	// 0: 3.
 	OriginRequests int
@@ -60,6 +63,7 @@ type Engine struct {
 	mu       sync.Mutex
 	closed   bool
 	packs    map[content.InfoHash]*pack
+	asleep   map[content.InfoHash]*sleeper // seeded, and not in packs
 	trackers map[string]*tracker
 	catalogs map[catalogKey]*catalog
 	byTor    sync.Map // *torrent.Torrent → *pack
@@ -105,7 +109,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, peerID: newPeerID(), bans: newBans(),
-		packs: map[content.InfoHash]*pack{}, trackers: map[string]*tracker{}, catalogs: map[catalogKey]*catalog{},
+		packs: map[content.InfoHash]*pack{}, asleep: map[content.InfoHash]*sleeper{}, trackers: map[string]*tracker{}, catalogs: map[catalogKey]*catalog{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.limits = newLimits(pace{up: cfg.UploadLimit, down: cfg.DownloadLimit})
@@ -175,6 +179,7 @@ func (e *Engine) clientConfig() (*torrent.ClientConfig, error) {
 	c.DisableTrackers = true
 	c.NoDefaultPortForwarding = true
 	c.Seed = true
+	c.AlwaysWantConns = e.cfg.Sleep // or it would accept none while all sleep
 	c.DisableAggressiveUpload = false
 	c.DialRateLimiter = rate.NewLimiter(rate.Inf, 1)
 	c.StealRequestGrace = 2 * time.Second
@@ -188,6 +193,7 @@ func (e *Engine) clientConfig() (*torrent.ClientConfig, error) {
 	// What comes is limited in storePiece.WriteAt: with a limiter of its own the
 	// library takes and makes no connections while that is exhausted, which is
 	// always when the origin's answers draw on it, too.
+	c.Callbacks.CompletedHandshake = func(c *torrent.PeerConn, h torrent.InfoHash) { e.wakeFor(c, content.InfoHash(h)) }
 	c.Callbacks.PeerConnAdded = append(c.Callbacks.PeerConnAdded, e.connAdded)
 	c.Callbacks.PeerConnClosed = e.connClosed
 	c.Callbacks.ReadMessage = e.messageRead

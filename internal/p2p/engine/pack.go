@@ -119,7 +119,14 @@ func (e *Engine) pack(meta *content.Pack, tr *tracker) (*pack, error) {
 		e.mu.Unlock()
 		return p, nil
 	}
+	sl := e.asleep[meta.InfoHash]
+	if sl != nil {
+		tr = sl.tr // which may know a secret
+	}
 	p := newPack(e, meta, tr)
+	if sl != nil {
+		p.rise(sl)
+	}
 	t, fresh := e.client.AddTorrentOpt(torrent.AddTorrentOpts{
 		InfoHash: metainfo.Hash(meta.InfoHash), InfoBytes: meta.Info(),
 		Storage: store{p}, DisableInitialPieceCheck: true,
@@ -133,6 +140,7 @@ func (e *Engine) pack(meta *content.Pack, tr *tracker) (*pack, error) {
 	t.SetMaxEstablishedConns(maxConns)
 	p.t = t
 	e.packs[meta.InfoHash] = p
+	delete(e.asleep, meta.InfoHash)
 	e.byTor.Store(t, p)
 	e.wg.Add(1)
 	go p.run()
@@ -172,6 +180,9 @@ func (p *pack) use() {
 	p.plan.usedAt = time.Now()
 	p.mu.Unlock()
 }
+
+// idle is how long there has been nothing to fetch or to give. p.mu is held.
+func (p *pack) idle() time.Duration { return time.Since(p.plan.usedAt) }
 
 // unused reports whether the pack has nothing to do. p.mu is held.
 func (p *pack) unused() bool {

@@ -45,6 +45,7 @@ type plan struct {
 	mine     []bool    // by content.Owner
 	ids      []string
 	conns    int                  // of the library, to peers that have something
+	present  int                  // all of its connections
 	alone    bool                 // nobody else is fetching
 	seen     map[string]time.Time // when a peer was connected, or listed for the first time
 	listed   map[string]time.Time // when the loop saw a prsync peer in the host's list first
@@ -201,7 +202,7 @@ func (p *pack) observePeers(now time.Time) {
 	ids = slices.Compact(ids)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.plan.library, p.plan.copies, p.plan.conns = avail, copies, holders
+	p.plan.library, p.plan.copies, p.plan.conns, p.plan.present = avail, copies, holders, len(conns)
 	for i := range p.plan.avail {
 		had := p.plan.avail[i]
 		if p.plan.avail[i] = avail[i] || p.sources.copies[i] > 0; p.plan.avail[i] && !had {
@@ -477,13 +478,19 @@ func (p *pack) expire(now time.Time) (over bool) {
 	if len(old) > 0 {
 		p.recheck()
 	}
-	if !p.unused() {
+	if len(p.slots) > 0 || p.left > 0 || p.plan.present > 0 && len(p.seeds) > 0 {
 		p.plan.usedAt = now
 	}
-	idle := now.Sub(p.plan.usedAt)
+	idle, seeded := p.idle() > p.e.cfg.Idle, len(p.seeds) > 0
 	p.mu.Unlock()
 	for _, s := range old {
 		s.close()
 	}
-	return idle > p.e.cfg.Idle && p.leave()
+	switch {
+	case !idle:
+		return false
+	case seeded:
+		return p.sleep()
+	}
+	return p.leave()
 }

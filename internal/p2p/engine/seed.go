@@ -14,6 +14,8 @@ import (
 // seed is a pack, or a part of it, that lies outside the engine.
 type seed struct {
 	owner any // who gave it
+	// rest is what is left of it while the pack sleeps; nil: the pack must not.
+	rest  *sessionSeed
 	held  func(entry int) bool
 	read  func(entry int, b []byte, off int64) error
 	close func()
@@ -106,10 +108,14 @@ func (p *pack) unknown() {
 	defer p.mu.Unlock()
 	for _, sd := range p.seeds {
 		if s, ok := sd.owner.(*session); ok {
-			m := ipc.Unknown{InfoHash: p.meta.InfoHash}
-			s.out.frame(ipc.TypeUnknown, m.Encode())
+			s.unknown(p.meta.InfoHash)
 		}
 	}
+}
+
+func (s *session) unknown(h content.InfoHash) {
+	m := ipc.Unknown{InfoHash: h}
+	s.out.frame(ipc.TypeUnknown, m.Encode())
 }
 
 func (p *pack) removeSeed(owner any) {

@@ -51,7 +51,7 @@ func RunLogged(ctx context.Context, socket *os.File, log *slog.Logger) error {
 	s := newSession(conn)
 	cfg := Config{
 		Listen: setup.Listen, UploadLimit: setup.UploadLimit, DownloadLimit: setup.DownloadLimit,
-		Stall: setup.Stall, SpillDir: setup.SpillDir, Keep: setup.Keep,
+		Stall: setup.Stall, SpillDir: setup.SpillDir, Keep: setup.Keep, Sleep: setup.Sleep,
 	}
 	if cfg.Logger = log; log == nil && setup.Verbose {
 		cfg.Logger = slog.New(&logHandler{out: s.out})
@@ -187,7 +187,7 @@ type session struct {
 	wants   map[uint64]*want
 	opens   map[uint64]chan opened
 	request uint64
-	seeds   map[content.InfoHash]*pack
+	seeds   map[content.InfoHash]struct{}
 	ended   bool
 	done    chan struct{}
 }
@@ -201,7 +201,7 @@ func newSession(conn *ipc.Conn) *session {
 	return &session{
 		conn: conn, out: newOutbox(conn), done: make(chan struct{}),
 		offers: map[uint32]content.Offer{}, wants: map[uint64]*want{},
-		opens: map[uint64]chan opened{}, seeds: map[content.InfoHash]*pack{},
+		opens: map[uint64]chan opened{}, seeds: map[content.InfoHash]struct{}{},
 	}
 }
 
@@ -296,12 +296,9 @@ func (s *session) handle(f *ipc.Frame) error {
 			return err
 		}
 		s.mu.Lock()
-		p := s.seeds[m.InfoHash]
 		delete(s.seeds, m.InfoHash)
 		s.mu.Unlock()
-		if p != nil {
-			p.removeSeed(s)
-		}
+		s.e.unseed(m.InfoHash, s)
 	case ipc.TypeOpened:
 		m, err := ipc.DecodeOpened(f.Body)
 		if err != nil {
@@ -401,7 +398,7 @@ func (s *session) leave() {
 		wants = append(wants, w)
 	}
 	seeds := s.seeds
-	s.seeds = map[content.InfoHash]*pack{}
+	s.seeds = map[content.InfoHash]struct{}{}
 	for n, answer := range s.opens {
 		answer <- opened{failure: errClientGone.Error()}
 		delete(s.opens, n)
@@ -410,8 +407,8 @@ func (s *session) leave() {
 	for _, w := range wants {
 		s.e.cancelWant(w, errClientGone)
 	}
-	for _, p := range seeds {
-		p.removeSeed(s)
+	for h := range seeds {
+		s.e.unseed(h, s)
 	}
 	for _, p := range s.e.allPacks() {
 		p.orphan(s, s.e.cfg.Keep)
@@ -459,48 +456,27 @@ func (s *session) seed(m *ipc.Seed) {
 	if !ok {
 		return
 	}
-	p, err := s.loadPack(o, m.InfoHash)
+	tr, err := s.e.trackerOf(o.URL)
 	if err != nil {
-		s.e.log.Warn("swarm: cannot seed", "pack", m.InfoHash, "err", err)
 		return
-	}
-	held := slices.Clone(m.Held)
-	cache := &seedFileCache{
-		open:  func(id content.ID) (*os.File, error) { return s.open(m.InfoHash, id) },
-		ids:   func(entry int) content.ID { return p.meta.Entries[entry].ID },
-		files: map[int]*seedFile{},
 	}
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
 		return
 	}
-	s.seeds[m.InfoHash] = p
+	s.seeds[m.InfoHash] = struct{}{}
 	s.mu.Unlock()
-	p.addSeed(&seed{
-		owner: s,
-		held:  func(entry int) bool { return entry/8 < len(held) && held[entry/8]&(0x80>>(entry%8)) != 0 },
-		read:  cache.read,
-		close: cache.close,
-	})
+	s.e.seedAsleep(tr, m.InfoHash, &sessionSeed{owner: s, held: slices.Clone(m.Held)})
 	select {
 	case <-s.done: // it left meanwhile
-		p.removeSeed(s)
+		s.e.unseed(m.InfoHash, s)
 	default:
 	}
 }
 
-func (s *session) loadPack(o content.Offer, h content.InfoHash) (*pack, error) {
-	c, err := s.e.catalog(o)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(s.e.ctx, lookupTimeout)
-	defer cancel()
-	return c.load(ctx, h)
-}
-
-// open asks the client for a file of a seed.
+// open asks the client for a file of a seed, or, with no id, for the pack's
+// metainfo.
 func (s *session) open(h content.InfoHash, id content.ID) (*os.File, error) {
 	answer := make(chan opened, 1)
 	s.mu.Lock()

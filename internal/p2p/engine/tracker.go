@@ -64,7 +64,9 @@ type tracker struct {
 
 // announced is what the host was told, and said, about one pack.
 type announced struct {
-	p       *pack
+	hash    content.InfoHash
+	p       *pack    // nil while it sleeps
+	rest    *sleeper // then
 	started bool
 	left    int64
 	replied bool
@@ -96,7 +98,11 @@ func (t *tracker) shown() string {
 
 func (t *tracker) add(p *pack) {
 	t.mu.Lock()
-	t.packs[p.meta.InfoHash] = &announced{p: p}
+	if a := t.packs[p.meta.InfoHash]; a != nil && a.rest != nil {
+		a.p, a.rest = p, nil
+	} else {
+		t.packs[p.meta.InfoHash] = &announced{hash: p.meta.InfoHash, p: p}
+	}
 	t.mu.Unlock()
 	t.poke()
 }
@@ -176,7 +182,7 @@ func (t *tracker) run() {
 func (t *tracker) wait(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.packs) == 0 && len(t.gone) == 0 || t.external && !t.fresh() {
+	if len(t.packs) == 0 && len(t.gone) == 0 || t.external && !t.fresh() && !t.knocked() {
 		return time.Hour
 	}
 	if t.failures > 0 {
@@ -205,7 +211,7 @@ func (t *tracker) fresh() bool {
 // listed by now.
 func (t *tracker) knocked() bool {
 	for _, a := range t.packs {
-		if a.p.door.knocked.Load() {
+		if a.p != nil && a.p.door.knocked.Load() || a.rest != nil && a.rest.knocked {
 			return true
 		}
 	}
@@ -219,6 +225,9 @@ func (t *tracker) news() bool {
 		return true
 	}
 	for _, a := range t.packs {
+		if a.p == nil {
+			continue
+		}
 		a.p.mu.Lock()
 		left, bad := a.p.left, len(a.p.bad)
 		a.p.mu.Unlock()
@@ -275,7 +284,7 @@ func (t *tracker) gather(req *content.AnnounceRequest) (told []*announced) {
 	all := slices.Collect(maps.Values(t.packs))
 	if len(all) > content.MaxAnnouncePacks {
 		slices.SortFunc(all, func(a, b *announced) int {
-			return bytes.Compare(a.p.meta.InfoHash[:], b.p.meta.InfoHash[:])
+			return bytes.Compare(a.hash[:], b.hash[:])
 		})
 		start := t.next % len(all)
 		all = append(all[start:], all[:start]...)[:content.MaxAnnouncePacks]
@@ -290,14 +299,20 @@ func (t *tracker) gather(req *content.AnnounceRequest) (told []*announced) {
 		t.gone = t.gone[1:]
 	}
 	for _, a := range all {
-		a.p.door.knocked.Store(false)
-		ap := a.p.announcePack()
+		var ap content.AnnouncePack
+		if a.p != nil {
+			a.p.door.knocked.Store(false)
+			ap = a.p.announcePack()
+		} else {
+			ap = a.rest.last
+			a.rest.knocked = false
+		}
 		switch {
 		case !a.started:
 			ap.Event = content.EventStarted
 		case ap.Left == 0 && a.left > 0:
 			ap.Event = content.EventPaused
-			if a.p.whole() {
+			if a.p != nil && a.p.whole() {
 				ap.Event = content.EventCompleted
 			}
 		}
@@ -392,7 +407,7 @@ func (t *tracker) take(reply *content.AnnounceReply) {
 			continue
 		}
 		a.replied = true
-		a.peers = map[string]peerAddr{}
+		peers := map[string]peerAddr{}
 		for _, peer := range rp.Peers {
 			if peer.PeerID == t.e.peerID {
 				continue
@@ -404,16 +419,16 @@ func (t *tracker) take(reply *content.AnnounceReply) {
 					pa.addr = net.JoinHostPort(pa.ip.String(), strconv.Itoa(peer.Port))
 				}
 			}
-			a.peers[peer.PeerID] = pa
+			peers[peer.PeerID] = pa
 		}
-		// What the host does not know any more may have been closed to us.
-		ad := &admission{closed: rp.Closed != 0 || rp.Unknown != 0}
-		if ad.closed {
-			ad.peers = make(map[string]netip.Addr, len(a.peers))
-			for id, pa := range a.peers {
-				ad.peers[id] = pa.ip
+		ad := newAdmission(rp, peers)
+		if a.p == nil {
+			if a.rest.admission = ad; rp.Unknown != 0 {
+				a.rest.unknown()
 			}
+			continue
 		}
+		a.peers = peers
 		a.p.door.admission.Store(ad)
 		if rp.Unknown != 0 {
 			a.p.unknown()

@@ -21,6 +21,7 @@
 //	Unseed  the opposite of Seed
 //	Announce, what goes with the next one    Announced, what came back
 //	                                         Log     a line for the client's log
+//	                                         Unknown a Seed that the host does not publish
 //
 // Either side ends by closing the socket. A peer that breaks the rules, or
 // runs under another user (root excepted), is disconnected.

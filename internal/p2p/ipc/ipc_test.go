@@ -141,7 +141,7 @@ var messages = []struct {
 	decode func([]byte) (any, error)
 }{
 	{&Hello{1, 2, "01234567890123456789", 6881}, func(b []byte) (any, error) { return DecodeHello(b) }},
-	{&Setup{":0", 1, 2, time.Second, "/tmp", "/run/s", time.Minute, true}, func(b []byte) (any, error) { return DecodeSetup(b) }},
+	{&Setup{":0", 1, 2, time.Second, "/tmp", "/run/s", time.Minute, true, true}, func(b []byte) (any, error) { return DecodeSetup(b) }},
 	{&Offer{3, content.Offer{URL: "http://h", Module: "m", Generation: 9}}, func(b []byte) (any, error) { return DecodeOffer(b) }},
 	{&Want{4, 3, content.ID{1}, 100, true, []content.Range{{Off: 0, End: 3}, {Off: 5, End: 100}}}, func(b []byte) (any, error) { return DecodeWant(b) }},
 	{&Cancel{4}, func(b []byte) (any, error) { return DecodeCancel(b) }},

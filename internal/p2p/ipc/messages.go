@@ -70,6 +70,7 @@ type Setup struct {
 	SpillDir      string
 	Socket        string        // where to serve other clients; empty: nowhere
 	Keep          time.Duration // how long to seed what they fetched
+	Sleep         bool          // packs that are seeded may sleep
 	Verbose       bool          // send Log frames of debugging level
 }
 
@@ -83,6 +84,7 @@ func (m *Setup) Encode() []byte {
 	e.str(m.SpillDir)
 	e.str(m.Socket)
 	e.i64(int64(m.Keep))
+	e.u8(b2u(m.Sleep))
 	e.u8(b2u(m.Verbose))
 	return e
 }
@@ -98,6 +100,7 @@ func DecodeSetup(b []byte) (*Setup, error) {
 		SpillDir:      d.str(),
 		Socket:        d.str(),
 		Keep:          time.Duration(d.nonNegative("time to keep files")),
+		Sleep:         d.u8() != 0,
 		Verbose:       d.u8() != 0,
 	}
 	return m, d.end()
@@ -218,7 +221,8 @@ func DecodeUnseed(b []byte) (*Unseed, error) {
 	return m, d.end()
 }
 
-// Open asks the client for a content of one of its seeds.
+// Open asks the client for a content of one of its seeds, or for the pack's
+// metainfo when the id is zero.
 type Open struct {
 	Request  uint64
 	InfoHash content.InfoHash
