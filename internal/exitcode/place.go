@@ -53,6 +53,7 @@ const (
 	AtTempStat     = "main.c(1059)"         // or cannot be seen
 	AtWriteFile    = "receiver.c(657)"      // a file cannot be written
 	AtFileIndex    = "rsync.c(353)"         // an index that no list has
+	AtNoParent     = "generator.c(1715)"    // an entry whose directory is not in the list
 	AtFuzzyName    = "receiver.c(1025)"     // a similar file that nobody asked for
 )
 

@@ -46,7 +46,8 @@ func TestExitLine(t *testing.T) {
 		{"-a", "--info=nonsense", "from/", "to/"}, {"-a", "--debug=nonsense3", "from/", "to/"}, {"-a", "", "to/"}, {"-a", "from/", ""},
 		{"-aR", "from/../from/a", "to/"}, {"-a", "-e", "'unended", "host:a", "to/"}, {"-a", "-e", "SHELL", "host:a", "b", "to/"},
 		{"-a", "-e", "SHELL", "host:a", "other:b", "to/"}, {"-a", "--files-from=host:x", "from/", "to/"},
-		{"-r", "--iconv=utf8,ascii", "-e", "SHELL", "accents/", "host:to"}, // the list of a directory without a name
+		{"-r", "--iconv=utf8,ascii", "-e", "SHELL", "accents/", "host:to"},                 // the list of a directory without a name
+		{"-aR", "--no-implied-dirs", "--protocol=29", "-e", "SHELL", "host:from/a", "to/"}, // the shell is ended before it meets a closed connection
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()

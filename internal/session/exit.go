@@ -77,8 +77,8 @@ func (s *side) finish(err error) error {
 			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail {
 				code, err = status, &exitcode.Error{Code: status, Err: err}
 			}
-		} else if s.p.Kill != nil && (s.setup == nil || s.setup.Protocol < 31) {
-			s.p.Kill() // nothing else tells the other side why we end
+		} else {
+			s.endShell(code)
 		}
 	}
 	if s.o.LogFile != "" && (code == exitcode.OK && !s.log.Info(report.InfoStats, 1) || code != exitcode.OK && s.p.Sender) {
@@ -196,7 +196,16 @@ func (s *side) breakOff(err error) {
 	case limit > 0:
 		s.closing = time.AfterFunc(limit, s.p.Close)
 	default:
+		s.endShell(exitcode.Of(err, exitcode.StreamIO)) // before it meets a closed connection
 		s.p.Close()
+	}
+}
+
+// endShell ends the remote shell of a client that fails where nothing else
+// tells the other side why. rsync 3.5.0 cleanup.c:_exit_cleanup.
+func (s *side) endShell(code exitcode.Code) {
+	if s.p.Kill != nil && code != exitcode.StreamIO && (s.setup == nil || s.setup.Protocol < 31) {
+		s.p.Kill()
 	}
 }
 

@@ -228,7 +228,7 @@ func (g *generator) newParent(t *target, dn string) error {
 		case c.MissingArgs == 2 && f.Mode == 0:
 			g.log.Printf(report.Error, "WARNING: parent dir is absent in the file list: %s\n", dn)
 		default:
-			return exitcode.New(exitcode.Protocol, "ABORTING due to invalid path from sender: %s/%s", dn, f.Base)
+			return exitcode.New(exitcode.Protocol, "ABORTING due to invalid path from sender: %s/%s", dn, f.Base).Placed(exitcode.AtNoParent)
 		}
 	}
 	if c.Relative && !c.ImpliedDirs && f.Mode != 0 {
