@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/anacrolix/torrent"
+	"github.com/anacrolix/torrent/types/infohash"
 	"golang.org/x/time/rate"
 
 	"github.com/prsync/prsync/internal/content"
@@ -193,7 +194,7 @@ func (e *Engine) clientConfig() (*torrent.ClientConfig, error) {
 	// What comes is limited in storePiece.WriteAt: with a limiter of its own the
 	// library takes and makes no connections while that is exhausted, which is
 	// always when the origin's answers draw on it, too.
-	c.Callbacks.CompletedHandshake = func(c *torrent.PeerConn, h torrent.InfoHash) { e.wakeFor(c, content.InfoHash(h)) }
+	c.Callbacks.CompletedHandshake = func(c *torrent.PeerConn, h infohash.T) { e.wakeFor(c, content.InfoHash(h)) }
 	c.Callbacks.PeerConnAdded = append(c.Callbacks.PeerConnAdded, e.connAdded)
 	c.Callbacks.PeerConnClosed = e.connClosed
 	c.Callbacks.ReadMessage = e.messageRead
