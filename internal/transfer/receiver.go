@@ -38,6 +38,7 @@ type receiver struct {
 	line       report.Item
 	incoming   incoming
 	applier    delta.Applier
+	gathered   gathered
 }
 
 func newReceiver(r *Receiving) *receiver {

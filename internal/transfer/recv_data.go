@@ -62,11 +62,21 @@ func (v *receiver) data(in *incoming) (ok bool, err error) {
 				w.file.Truncate(0)
 			}
 			dst = sparse
+		} else if !sized && !in.toDevice && f.Size > chunkSize {
+			v.gathered.reset(w.file)
+			dst = &v.gathered
 		}
 	}
 	ap := &v.applier
 	ap.Reset(dst, cfg)
-	if err := v.readTokens(f, w, ap, head); err != nil {
+	err = v.readTokens(f, w, ap, head)
+	if dst == &v.gathered {
+		// Also when the rest does not come: the file may be kept as a partial one.
+		if ferr := v.gathered.flush(); err == nil && ferr != nil {
+			err = v.writeError(f, ferr)
+		}
+	}
+	if err != nil {
 		return false, err
 	}
 	s := ap.Stats()
