@@ -192,9 +192,11 @@ func (t *tracker) wait(now time.Time) time.Duration {
 	case t.fresh():
 		return announceGather
 	case t.news() || t.knocked():
-		return max(t.last.Add(t.least).Sub(now), announceGather)
+		// Nothing is gathered here: whoever pokes faster than that, as a stranger
+		// may who knocks and knocks, would put it off for ever.
+		return max(t.last.Add(t.least).Sub(now), 0)
 	}
-	return max(t.last.Add(t.interval).Sub(now), announceGather)
+	return max(t.last.Add(t.interval).Sub(now), 0)
 }
 
 // fresh reports whether the host has not heard of one of the packs at all.
