@@ -154,13 +154,14 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 // concerns it alone. rsync 3.5.0 pipe.c:local_child.
 func (p *program) localServer(o *options.Options) (*options.Options, error) {
 	args := append(o.ServerArgs(true, o.Protocol, "")[1:], ".")
-	// By themselves first: the last may lack its value.
-	alone := append([]string{args[0]}, o.RemoteOptions...)
-	_, _, err := options.ParseServer(alone, p.optionEnv())
-	so := (*options.Options)(nil)
-	if err == nil || errors.Is(err, options.ErrUsage) {
-		so, _, err = options.ParseServer(args, p.optionEnv())
+	if len(o.RemoteOptions) > 0 {
+		// By themselves first: the last may lack its value.
+		alone := append([]string{args[0]}, o.RemoteOptions...)
+		if _, _, err := options.ParseServer(alone, p.optionEnv()); err != nil && !errors.Is(err, options.ErrUsage) {
+			return nil, p.lostServer(err)
+		}
 	}
+	so, _, err := options.ParseServer(args, p.optionEnv())
 	if err != nil {
 		return nil, p.lostServer(err)
 	}

@@ -97,7 +97,7 @@ func (u *uplink) share(ctx context.Context, s *seeder) {
 		u.debit(total - uploaded)
 		uploaded = total
 		if n, changed := limit.next(int64(float64(sent)/shareTime.Seconds()), u.short.Swap(false)); changed {
-			c.LimitUpload(n)
+			c.LimitUpload(n) // fails with the engine alone, which is started anew
 		}
 	}
 }

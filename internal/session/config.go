@@ -300,7 +300,7 @@ func (s *side) finishConfig() error {
 	if o.Checksum && p.Sender && st.FileSum == checksum.None { // rsync meets it at the first file
 		return exitcode.New(exitcode.Unsupported, "Invalid checksum-choice for --checksum: none (0)")
 	}
-	if choice != compress.None || s.wantsSums() || o.Batch != options.BatchNone || o.Sparse || o.Bwlimit > 0 {
+	if choice != compress.None || c.ShowsSums() || o.Batch != options.BatchNone || o.Sparse || o.Bwlimit > 0 {
 		c.Ranges = nil // the receiver, or the limit, has to see the bytes
 	}
 	for _, l := range []*report.Line{c.Out, c.LogFormat} {
@@ -329,17 +329,6 @@ func (s *side) finishConfig() error {
 		s.r.AfterBlock = func() { s.w.SetEager(false) }
 	}
 	return nil
-}
-
-// wantsSums reports whether lines of output show the checksum of a file that
-// was transferred, which then has to be computed.
-func (s *side) wantsSums() bool {
-	for _, l := range []*report.Line{s.c.Out, s.c.LogFormat} {
-		if l != nil && l.Has('C') {
-			return true
-		}
-	}
-	return false
 }
 
 // debugChoices are the lines of --debug=NSTR.

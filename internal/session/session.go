@@ -55,7 +55,6 @@ type Module struct {
 	// RemoteShell is set for a daemon that a remote shell started.
 	RemoteShell bool
 	Root        *fsroot.Root
-	// Dir is Root's path as the engine's absolute paths see it: always "/".
 	// Top is the path of what the engine takes for "/": empty behind a chroot.
 	Top               string
 	Filters           *filter.List

@@ -50,7 +50,7 @@ type Config struct {
 	// hosts allow and hosts deny); nil: everyone. It writes the refusal
 	// itself and returns false.
 	Allow func(w http.ResponseWriter, r *http.Request, module string) bool
-	// Closed reports whether a module is not for everybody; nil: all are.
+	// Closed reports whether a module is not for everybody; nil: none is.
 	Closed func(module string) bool
 	// Hidden reports whether a peer is left out of the answers to prsync peers,
 	// who get its pieces another way; nil: none is.

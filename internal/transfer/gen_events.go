@@ -46,8 +46,8 @@ func (g *generator) wait() error {
 	if g.ended != nil {
 		return g.ended
 	}
-	if len(g.heard) > 0 {
-		g.redo, g.heard = append(g.redo, g.heard...), nil
+	if len(g.failed) > 0 {
+		g.redo, g.failed = append(g.redo, g.failed...), nil
 		return nil
 	}
 	if err := g.c.W.Flush(); err != nil {
@@ -55,7 +55,7 @@ func (g *generator) wait() error {
 	}
 	<-g.events.signal
 	g.take()
-	g.redo, g.heard = append(g.redo, g.heard...), nil
+	g.redo, g.failed = append(g.redo, g.failed...), nil
 	return g.ended
 }
 
@@ -112,7 +112,7 @@ func (g *generator) status(kind eventKind, ndx int32) {
 		if inc {
 			g.toRedo[l]++
 		}
-		g.heard = append(g.heard, ndx)
+		g.failed = append(g.failed, ndx)
 	default:
 		if g.c.HardLinks && f.Flags&flist.Linked != 0 {
 			g.hdone = append(g.hdone, hlinkDone{ndx, kind == evNoSend})
@@ -131,24 +131,21 @@ func (g *generator) fewActive() error {
 	if g.c.Setup.Protocol < 30 { // a sender does not tell what it cannot send
 		return nil
 	}
-	for {
-		limit := many
-		if g.activeBytes >= manyBytes {
-			limit = few
-		}
-		if len(g.active) < limit {
-			return nil
-		}
+	room := func() bool {
+		return len(g.active) < few || len(g.active) < many && g.activeBytes < manyBytes
+	}
+	for !room() {
 		if err := g.finished(false); err != nil {
 			return err
 		}
-		if len(g.active) < limit {
-			return nil
+		if room() {
+			break
 		}
 		if err := g.wait(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // sendSuccess tells the sender that it may remove a source file.

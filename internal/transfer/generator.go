@@ -20,16 +20,16 @@ type generator struct {
 	*Receiving
 	log *report.Log
 
-	lists []*flist.List // those not yet done with
-	cur   int           // index in lists of the one in work
-	dirs  []*flist.File
-	eof   bool
-	total int
-	redo  []int32     // files to ask for again
-	heard []int32     // those that are asked for after the next wait
-	hdone []hlinkDone // hard-linked files whose transfer has ended
-	dones int         // phases that the receiver has finished
-	ended error
+	lists  []*flist.List // those not yet done with
+	cur    int           // index in lists of the one in work
+	dirs   []*flist.File
+	eof    bool
+	total  int
+	redo   []int32     // files to ask for again
+	failed []int32     // those that are asked for after the next wait
+	hdone  []hlinkDone // hard-linked files whose transfer has ended
+	dones  int         // phases that the receiver has finished
+	ended  error
 
 	out   wire.NdxState
 	phase int
@@ -281,27 +281,15 @@ func (g *generator) ending() error {
 	}
 	g.log.Heap()
 	if (g.rePerms || g.reTimes) && g.tweak && (!c.Setup.IncRecurse || c.Delete == DeleteDelay) {
-		g.touchUp(g.allDirs(), 0)
-	}
-	return nil
-}
-
-// allDirs are all directories of the transfer; without incremental recursion
-// they stand where the list has them, nil for all else.
-func (g *generator) allDirs() []*flist.File {
-	if g.c.Setup.IncRecurse {
-		return g.dirs
-	}
-	var dirs []*flist.File
-	for _, l := range g.lists {
-		for _, f := range l.Files {
-			if !f.Active() || !f.IsDir() {
-				f = nil
+		if c.Setup.IncRecurse {
+			g.touchUp(g.dirs, 0)
+		} else {
+			for _, l := range g.lists {
+				g.touchUp(l.Files, 0)
 			}
-			dirs = append(dirs, f)
 		}
 	}
-	return dirs
+	return nil
 }
 
 // list goes through the entries of the current list.
@@ -350,12 +338,12 @@ func (g *generator) list() error {
 	return nil
 }
 
-// touchUp sets modes and times of directories that work inside them changed;
-// from is the number of the first, for --debug=TIME2.
+// touchUp sets modes and times of directories that work inside them changed, and
+// passes over other entries; from is the number of the first, for --debug=TIME2.
 // rsync 3.5.0 generator.c:touch_up_dirs.
 func (g *generator) touchUp(dirs []*flist.File, from int) {
 	for i, f := range dirs {
-		if f == nil || !f.Active() || !f.IsDir() || !g.c.ImpliedDirs && f.Flags&flist.ImpliedDir != 0 && g.c.Relative {
+		if !f.Active() || !f.IsDir() || !g.c.ImpliedDirs && f.Flags&flist.ImpliedDir != 0 && g.c.Relative {
 			continue
 		}
 		if g.log.Debug(report.DebugTime, 2) {

@@ -7,8 +7,9 @@ import (
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
-// showsSums reports whether a line of output may have a file's checksum in it.
-func (c *Config) showsSums() bool {
+// ShowsSums reports whether a line of output may have a file's checksum in it,
+// which then has to be computed.
+func (c *Config) ShowsSums() bool {
 	return c.Out != nil && c.Out.Has('C') || c.LogFormat != nil && c.LogFormat.Has('C')
 }
 
@@ -22,7 +23,7 @@ func (c *Config) item(it *report.Item, f *flist.File, op string, flags int, hlin
 		it.UID = f.UID
 	}
 	it.GID = f.GID
-	if c.Checksum && f.IsRegular() && c.showsSums() {
+	if c.Checksum && f.IsRegular() && c.ShowsSums() {
 		it.Sum = string(c.Setup.FileSum.AppendHex(nil, f.Sum()))
 	}
 }

@@ -117,7 +117,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		return err
 	}
 	it.Recv = c.R.Taken() - recv0 // what is sent meanwhile is the generator's
-	if !c.Checksum && c.showsSums() {
+	if !c.Checksum && c.ShowsSums() {
 		it.Sum = string(c.Setup.XferSum.AppendHex(nil, v.theirSum[:c.Setup.XferSum.Len()]))
 	}
 	code := report.Info

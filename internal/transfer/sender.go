@@ -273,7 +273,7 @@ func (s *Sender) answer(rq request) error {
 		p.End(st.Size)
 	}
 	it.Sent, it.Recv = s.c.W.Made()-sent0, s.c.R.Taken()-recv0
-	if s.c.showsSums() {
+	if s.c.ShowsSums() {
 		it.Sum = s.sumText(f)
 	}
 	code := report.Info

@@ -368,7 +368,7 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 		s.Created.Total++
 	}
 	it := v.item(f, request{ndx: j.t.ndx, flags: j.flags}, "")
-	if !c.Checksum && c.showsSums() {
+	if !c.Checksum && c.ShowsSums() {
 		it.Sum = string(c.Setup.XferSum.AppendHex(nil, g.xferSum(j)))
 	}
 	shown := ""

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 
 	"github.com/anacrolix/torrent"
@@ -275,17 +274,4 @@ func (t *tracker) admitsTo(sl *sleeper, k peerKey) bool {
 	sl.knocked = true
 	t.poke()
 	return false
-}
-
-// newAdmission takes who may take from a pack from the host's answer.
-func newAdmission(rp *content.ReplyPack, peers map[string]peerAddr) *admission {
-	// What the host does not know any more may have been closed to us.
-	ad := &admission{closed: rp.Closed != 0 || rp.Unknown != 0}
-	if ad.closed {
-		ad.peers = make(map[string]netip.Addr, len(peers))
-		for id, pa := range peers {
-			ad.peers[id] = pa.ip
-		}
-	}
-	return ad
 }

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/anacrolix/torrent"
+
+	"github.com/prsync/prsync/internal/content"
 )
 
 // A pack of a module that not everybody may read is closed: its pieces are
@@ -28,6 +30,19 @@ func (a *admission) admits(k peerKey) bool {
 	addr, listed := a.peers[k.id]
 	from, err := netip.ParseAddrPort(k.addr)
 	return listed && err == nil && from.Addr().Unmap().WithZone("") == addr
+}
+
+// newAdmission takes who may take from a pack from the host's answer.
+func newAdmission(rp *content.ReplyPack, peers map[string]peerAddr) *admission {
+	// What the host does not know any more may have been closed to us.
+	ad := &admission{closed: rp.Closed != 0 || rp.Unknown != 0}
+	if ad.closed {
+		ad.peers = make(map[string]netip.Addr, len(peers))
+		for id, pa := range peers {
+			ad.peers[id] = pa.ip
+		}
+	}
+	return ad
 }
 
 // door is the state of a pack's admission. It takes no lock: the library asks

@@ -5,6 +5,7 @@
 //	catalog   finds the packs of contents at a central host
 //	tracker   announces packs to a central host
 //	pack      one virtual blob: pieces, and the files that hold parts of it
+//	pieces    what becomes of a piece: verified, complete, failed, lost
 //	asleep    packs that are seeded, and for which nobody comes
 //	store     what the BitTorrent library sees of a pack
 //	schedule  the pack's loop; which pieces are asked of the origin

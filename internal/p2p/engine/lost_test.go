@@ -14,18 +14,23 @@ import (
 // reason.
 const neverStall = time.Hour
 
+// twoThatFetch are peers that fetch all of b and never stall.
+func twoThatFetch(t *testing.T, h *swarmtest.Hub, b *swarmtest.Blob) (peers [2]*peer) {
+	t.Helper()
+	for i := range peers {
+		peers[i] = newPeer(t, Config{Stall: neverStall})
+		peers[i].fetchAll(h.Offer(), b)
+	}
+	return peers
+}
+
 // When the host goes and takes pieces with it, contents that lack one go back
 // to their askers, without waiting for Stall and with all that anybody had.
 func TestLostHost(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(60, 8*mb, 2*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 2 * mb}, b)
-	var peers []*peer
-	for range 2 {
-		p := newPeer(t, Config{Stall: neverStall})
-		p.fetchAll(h.Offer(), b)
-		peers = append(peers, p)
-	}
+	peers := twoThatFetch(t, h, b)
 	waitFor(t, "a third of it", func() bool { return h.Origin.Sent() > 3*mb })
 	h.OriginDead.Store(true)
 	h.TrackerDead.Store(true)
@@ -57,12 +62,7 @@ func TestHostThatRestarts(t *testing.T) {
 	t.Parallel()
 	b := swarmtest.NewBlob(61, 6*mb)
 	h := swarmtest.NewHub(t, origin.Config{Uplink: 2 * mb}, b)
-	var peers []*peer
-	for range 2 {
-		p := newPeer(t, Config{Stall: neverStall})
-		p.fetchAll(h.Offer(), b)
-		peers = append(peers, p)
-	}
+	peers := twoThatFetch(t, h, b)
 	waitFor(t, "a third of it", func() bool { return h.Origin.Sent() > 2*mb })
 	h.OriginDead.Store(true)
 	h.CutConnections()
