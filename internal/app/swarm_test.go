@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prsync/prsync/internal/progtest"
 )
 
 // site is a central host of its own, with the programs as they are installed.
@@ -41,13 +43,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = bin
-	build := exec.Command("go", "build", "-o", bin+"/", "github.com/prsync/prsync/cmd/prsync",
-		"github.com/prsync/prsync/cmd/prsync-engine", "github.com/prsync/prsync/cmd/prsync-host")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return bin, fmt.Errorf("building: %w\n%s", err, out)
-	}
-	return bin, nil
+	return bin, progtest.Build(bin, "prsync", "prsync-engine", "prsync-host")
 })
 
 func TestMain(m *testing.M) {

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/prsync/prsync/internal/progtest"
 )
 
 const module = "github.com/prsync/prsync/"
@@ -15,7 +17,7 @@ const module = "github.com/prsync/prsync/"
 var floors = [][]string{
 	// F0
 	{"internal/exitcode", "internal/fsroot", "internal/charset", "internal/version", "internal/rsyncproto/wire",
-		"internal/delta/checksum", "internal/delta/compress", "internal/filter/wildmatch", "internal/netlab"},
+		"internal/delta/checksum", "internal/delta/compress", "internal/filter/wildmatch", "internal/netlab", "internal/progtest"},
 	// F1
 	{"internal/content", "internal/filter", "internal/meta", "internal/report", "internal/delta"},
 	{"internal/rsyncproto", "internal/rsyncproto/flist"},
@@ -58,6 +60,9 @@ func room(pkg string) (name string, floor int) {
 }
 
 func TestImportsGoDown(t *testing.T) {
+	if err := progtest.DependOnSources(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)

@@ -28,6 +28,7 @@ func TestExitLine(t *testing.T) {
 		{"a:", "b:"}, {"a", "b:", "c:"},
 		{"-e", "", "host:a", "to"}, {"-e", "/nonexistent", "host:a", "to"}, {"-e", "", "user@host:a", "to"},
 		{"-e", "SILENT", "host:a", "to"}, {"-e", "SILENT", "from/a", "host:a"}, {"-e", "TALKER", "host:a", "to"},
+		{"-e", "FAILED", "host:a", "to"}, {"-e", "FAILED", "from/a", "host:a"}, {"-e", "NOBODY", "host:a", "to"},
 		{"--read-batch=/nonexistent", "to"}, {"--write-batch=/nonexistent/x", "from/a", "to"},
 		{"-rIb", "--backup-dir=/proc/1/none", "from/", "to/"},
 		{"-a", "--filter=merge missing", "from/", "to/"}, {"-a", "--filter=unknown", "from/", "to/"}, {"-a", "--filter=-x? a", "from/", "to/"},
@@ -64,6 +65,9 @@ func TestExitLine(t *testing.T) {
 				for name, script := range map[string]string{
 					"SHELL":  "cd " + dir + "\nshift 2\neval \"exec " + p + " $*\"\n",
 					"SILENT": "exec 3<&0\ncat <&3 >/dev/null 2>&1 &\nexit 3\n", // nothing that is written fails
+					// The stream ends behind the shell, whose status is there by then.
+					"FAILED": "exec 3<&0\ncat <&3 >/dev/null 2>&1 &\nsleep .2 &\nexit 255\n",
+					"NOBODY": "exec 3<&0\ncat <&3 >/dev/null 2>&1 &\nsleep .2 &\nexit 127\n",
 					"TALKER": "echo what a nice day\ncat >/dev/null\n",
 				} {
 					check(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755))

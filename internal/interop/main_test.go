@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/prsync/prsync/internal/progtest"
 )
 
 var (
@@ -83,10 +85,8 @@ func setUp(m *testing.M) (int, error) {
 	}
 	if prsync = os.Getenv("PRSYNC_BIN"); prsync == "" {
 		prsync = filepath.Join(lab, "prsync")
-		build := exec.Command("go", "build", "-o", prsync, "github.com/prsync/prsync/cmd/prsync")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("building prsync: %w\n%s", err, out)
+		if err := progtest.Build(lab, "prsync"); err != nil {
+			return 1, err
 		}
 	}
 	if _, err := os.Stat(prsync); err != nil {

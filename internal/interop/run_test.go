@@ -9,12 +9,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/prsync/prsync/internal/progtest"
 )
 
 // A scenario is an option set over the common trees.
@@ -266,10 +269,14 @@ path = ` + dir + "\n"
 // patience is how long one run may take before it counts as hung.
 const patience = 40 * time.Second
 
+// sources is looked at in a test, since what TestMain opens does not count.
+var sources = sync.OnceValue(progtest.DependOnSources)
+
 // execute runs a command in dir and returns what it said. The command and all
 // that it started are gone afterwards.
 func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result {
 	t.Helper()
+	check(t, sources())
 	base := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + dir, "LC_ALL=C", "TZ=UTC", "USER=tester"}
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
