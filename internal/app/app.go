@@ -39,6 +39,7 @@ type program struct {
 	stdout *os.File
 	stderr *os.File
 	umask  uint32
+	log    *report.Log // once the options tell where messages go
 }
 
 // Main runs the command line and returns the exit status.
@@ -104,9 +105,19 @@ func (p *program) fail(err error) error {
 		return err
 	}
 	if err != nil {
-		fmt.Fprintln(p.stderr, err)
+		p.say(report.Error, err.Error())
 	}
 	return err
+}
+
+// say gives a line: to the standard streams and to the log file, as soon as the
+// options have told of them.
+func (p *program) say(code report.Code, line string) {
+	if p.log == nil {
+		fmt.Fprintln(p.stderr, line)
+		return
+	}
+	p.log.Write(code, line+"\n")
 }
 
 func (p *program) optionEnv() options.Env {
@@ -131,7 +142,7 @@ func (p *program) rsync() error {
 		return p.server(args) // behind options of --rsync-path="rsync --fake-super"
 	}
 	if err != nil {
-		return p.usageError(err)
+		return p.usageError(o, err)
 	}
 	switch o.Action {
 	case options.ActionHelp:
@@ -156,15 +167,22 @@ func (p *program) rsync() error {
 	return p.client(ctx, o, operands)
 }
 
-// usageError prints a command line error; with the plain "usage" one the help
-// follows.
-func (p *program) usageError(err error) error {
-	if errors.Is(err, options.ErrUsage) {
-		options.Help(p.stderr, p.buildInfo())
-		p.exitLine(err, "client")
-		return err
+// usageError prints a command line error, or the help for the plain "usage" one.
+// o holds what was read before it, nil without anything.
+func (p *program) usageError(o *options.Options, err error) error {
+	if o != nil {
+		_, closeLog := p.openLog(o, p.stdout)
+		defer closeLog()
 	}
-	fmt.Fprintln(p.stderr, err)
+	text := err.Error()
+	if errors.Is(err, options.ErrUsage) {
+		var b strings.Builder
+		options.Help(&b, p.buildInfo())
+		text = strings.TrimSuffix(b.String(), "\n")
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		p.say(report.Error, line)
+	}
 	p.exitLine(err, "client")
 	return err
 }
@@ -179,7 +197,17 @@ func (p *program) exitLine(err error, who string) {
 	if errors.As(err, &e) && e.Who != "" {
 		who = e.Who
 	}
-	fmt.Fprintln(p.stderr, session.ExitLine(err, code, who))
+	if who == "sender" { // rsync 3.5.0 log.c:log_exit
+		p.logOnly("sent 0 bytes  received 0 bytes  total size 0")
+	}
+	p.say(report.Error, session.ExitLine(err, code, who))
+}
+
+// logOnly gives a line for the log file.
+func (p *program) logOnly(line string) {
+	if p.log != nil {
+		p.log.Write(report.LogFile, line+"\n")
+	}
 }
 
 func (p *program) exec(argv []string) error {
@@ -259,7 +287,7 @@ func (p *program) foreground() bool {
 func (p *program) server(args []string) error {
 	o, operands, err := options.ParseServer(args, p.optionEnv())
 	if err != nil {
-		fmt.Fprintln(p.stderr, err)
+		p.fail(err)
 		p.exitLine(err, "server")
 		return err
 	}
@@ -284,7 +312,7 @@ func (p *program) server(args []string) error {
 		env := p.optionEnv()
 		env.Secluded = true
 		if o, operands, err = options.ParseServer(all, env); err != nil {
-			fmt.Fprintln(p.stderr, err)
+			p.fail(err)
 			p.exitLine(err, "server")
 			return err
 		}
@@ -315,10 +343,8 @@ func (p *program) server(args []string) error {
 			}
 		},
 	}
-	closeLog, err := p.serverLog(&sp, o)
-	if err != nil {
-		return p.fail(err)
-	}
+	var closeLog func()
+	sp.LogLine, closeLog = p.openLog(o, p.stderr)
 	defer closeLog()
 	if takesOffer(o) {
 		pub, publisher := p.publishedPath(env.Cwd, operands)
@@ -375,26 +401,21 @@ func readSecluded(r io.Reader) ([]string, error) {
 	return out, nil
 }
 
-// serverLog opens --log-file (-M--log-file).
-func (p *program) serverLog(sp *session.Params, o *options.Options) (func(), error) {
-	line, closeLog, err := p.logFile(o)
-	if err != nil || line == nil {
-		return func() {}, err
-	}
-	sp.LogLine = line
-	return closeLog, nil
-}
-
-// logFile opens the log file that the options name.
-func (p *program) logFile(o *options.Options) (func(report.Code, string), func(), error) {
+// openLog opens the log file that the options name, and makes the log of what is
+// said outside of a session. It returns session.Params.LogLine.
+func (p *program) openLog(o *options.Options, out io.Writer) (line func(report.Code, string), closeLog func()) {
+	env := session.Env{Getenv: p.getenv, Out: out, Err: p.stderr}
+	p.log = session.NewLog(o, &env, nil)
 	if o.LogFile == "" {
-		return nil, func() {}, nil
+		return nil, func() {}
 	}
 	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 	if err != nil {
-		fmt.Fprintf(p.stderr, "rsync: [client] failed to open log-file %s: %s\n", o.LogFile, report.Reason(err))
-		fmt.Fprintln(p.stdout, "Ignoring \"log file\" setting.")
-		return nil, func() {}, nil
+		p.say(report.Error, fmt.Sprintf("rsync: [client] failed to open log-file %s: %s", o.LogFile, report.Reason(err)))
+		p.say(report.Info, "Ignoring \"log file\" setting.")
+		return nil, func() {}
 	}
-	return report.FileLogger(f, os.Getpid(), time.Now), func() { f.Close() }, nil
+	line = report.FileLogger(f, os.Getpid(), time.Now)
+	p.log = session.NewLog(o, &env, line)
+	return line, func() { f.Close() }
 }

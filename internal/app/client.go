@@ -27,7 +27,11 @@ import (
 // client runs a transfer for the user.
 func (p *program) client(ctx context.Context, o *options.Options, operands []string) error {
 	role := "client"
-	err := p.transfer(ctx, o, operands, &role)
+	out, flush := outbuf(p.stdout, o.Outbuf)
+	defer flush()
+	line, closeLog := p.openLog(o, out)
+	defer closeLog()
+	err := p.transfer(ctx, o, operands, out, line, &role)
 	if err == nil {
 		return nil
 	}
@@ -40,8 +44,8 @@ func (p *program) client(ctx context.Context, o *options.Options, operands []str
 	return err
 }
 
-// transfer connects to the other side and runs ours.
-func (p *program) transfer(ctx context.Context, o *options.Options, operands []string, role *string) error {
+// transfer connects to the other side and runs ours. role tells whose a failure is.
+func (p *program) transfer(ctx context.Context, o *options.Options, operands []string, out io.Writer, line func(report.Code, string), role *string) error {
 	plan, err := client.PlanOperands(o, operands)
 	if err != nil {
 		*role = "sender"
@@ -54,14 +58,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 	if err != nil {
 		return err
 	}
-	var flush func()
-	env.Out, flush = outbuf(env.Out, o.Outbuf)
-	defer flush()
-	line, closeLog, err := p.logFile(o)
-	if err != nil {
-		return err
-	}
-	defer closeLog()
+	env.Out = out
 	sp := session.Params{Opts: o, Env: env, LogLine: line, Sender: plan.AmSender, Args: plan.Sources}
 	if err := sp.Prepare(); err != nil {
 		return err
@@ -88,7 +85,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 			}
 		}
 		for _, line := range client.TraceLocal(o, plan.Dest) {
-			p.clientEnv(o).Trace(line)
+			p.say(report.Client, line)
 		}
 		return session.RunLocal(ctx, sp, plan.Dest)
 	}
@@ -115,7 +112,7 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 		conn, err = client.RemoteShell(ctx, o, plan.Host, plan.RemotePaths(), plan.AmSender, cenv)
 	} else {
 		var listed bool
-		say := func(text string) { fmt.Fprintln(p.stdout, strings.TrimSuffix(printable(text, o.EightBit), "\n")) }
+		say := func(text string) { p.say(report.Info, strings.TrimSuffix(text, "\n")) }
 		conn, listed, err = client.Daemon(ctx, o, plan.Spec, plan.RemotePaths(), plan.AmSender, cenv, say)
 		if listed && err == nil {
 			return nil
@@ -180,46 +177,40 @@ func (p *program) lostServer(err error) error {
 	if code == exitcode.Syntax {
 		said = said.Placed(exitcode.AtLocalOptions)
 	}
+	// The log file is the client's.
 	fmt.Fprintln(p.stderr, err)
 	fmt.Fprintln(p.stderr, session.ExitLine(said, code, "Receiver"))
 	return exitcode.New(exitcode.StreamIO, "rsync: connection unexpectedly closed (0 bytes received so far) [sender]")
 }
 
-// printable makes control characters of another host's text harmless.
-func printable(s string, eightBit bool) string { return report.Escape(s, report.ASCII, eightBit) }
-
 func (p *program) clientEnv(o *options.Options) client.Env {
-	out := p.stdout
-	if o.Stderr == options.StderrAll {
-		out = p.stderr
-	}
-	trace := func(line string) { fmt.Fprintln(out, line) }
 	return client.Env{
-		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: readPassword,
+		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: p.readPassword,
 		OpenFile: func(name string) (io.ReadCloser, error) {
 			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 		},
 		Acking:      func(c *net.TCPConn) io.Reader { return daemon.Acking(c) },
 		SetSockopts: func(c syscall.RawConn, words string) []error { return daemon.SetSocketOptions(c, words) },
-		Trace:       trace,
-		Warn:        func(line string) { fmt.Fprintln(p.stderr, line) },
+		Trace:       p.say,
+		Warn:        func(line string) { p.say(report.Warning, line) },
 	}
 }
 
-// readPassword asks on the terminal, whatever standard input is.
-func readPassword(prompt string) (string, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", err
+// readPassword asks on the terminal, whatever standard input is, and without one
+// on standard error for a line of standard input, as getpass(3) does.
+func (p *program) readPassword(prompt string) (string, error) {
+	in, out := p.stdin, p.stderr
+	if tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
+		defer tty.Close()
+		in, out = tty, tty
 	}
-	defer tty.Close()
-	fmt.Fprint(tty, prompt)
-	if term.IsTerminal(int(tty.Fd())) {
-		b, err := term.ReadPassword(int(tty.Fd()))
-		fmt.Fprintln(tty)
+	fmt.Fprint(out, prompt)
+	if term.IsTerminal(int(in.Fd())) {
+		b, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(out)
 		return string(b), err
 	}
-	s, err := bufio.NewReader(tty).ReadString('\n')
+	s, err := bufio.NewReader(in).ReadString('\n')
 	return strings.TrimRight(s, "\r\n"), err
 }
 

@@ -51,8 +51,8 @@ type Env struct {
 	// Convert turns an argument into the other side's character set; nil
 	// leaves all as they are. (--iconv together with --secluded-args)
 	Convert func(arg string) string
-	Trace   func(line string) // takes the lines of --debug=cmd,connect,nstr
-	Warn    func(line string) // takes problems that do no harm
+	Trace   func(code report.Code, line string) // takes the lines of --debug=cmd,connect,nstr
+	Warn    func(line string)                   // takes problems that do no harm
 	// Offer is what the capability string ends with, see options.PeerArgs.
 	Offer string
 }
@@ -66,7 +66,15 @@ func (e *Env) getenv(name string) string {
 
 func (e *Env) trace(line string) {
 	if e.Trace != nil {
-		e.Trace(line)
+		e.Trace(report.Info, line)
+	}
+}
+
+// traceArgs traces an argument list, which the log file does not get.
+// rsync 3.5.0 util1.c:print_child_argv.
+func (e *Env) traceArgs(line string) {
+	if e.Trace != nil {
+		e.Trace(report.Client, line)
 	}
 }
 

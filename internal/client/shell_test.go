@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // hostileNames are names that a shell, an option parser or a daemon could
@@ -122,7 +123,7 @@ func TestShellCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		var trace strings.Builder
-		env := Env{Trace: func(line string) { trace.WriteString(line + "\n") }}
+		env := Env{Trace: func(_ report.Code, line string) { trace.WriteString(line + "\n") }}
 		var c *Conn
 		if p.Kind == KindDaemon {
 			_, _, err = Daemon(context.Background(), o, p.Spec, p.RemotePaths(), p.AmSender, env, nil)

@@ -34,7 +34,7 @@ func (c *connection) parse(s *Session, args []string, secluded bool) {
 		Refuse:   c.refusals(s.Module),
 		Secluded: secluded,
 	})
-	if s.Options == nil {
+	if s.Err != nil {
 		s.Options = options.New()
 		s.Options.Sender = slices.Contains(args, "--sender") // for the log
 	}

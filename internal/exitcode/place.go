@@ -27,6 +27,7 @@ const (
 	AtNoArgs       = "main.c(1871)"         // no argument at all
 	AtNoOperands   = "main.c(1941)"         // options alone
 	AtSenderOption = "options.c(1533)"      // --sender without --server
+	AtDaemonOption = "options.c(1596)"      // a wrong one behind --daemon
 	AtListOperands = "options.c(2621)"      // too many operands beside --files-from
 	AtBatchType    = "batch.c(281)"         // or is no file to read
 	AtMakeDest     = "main.c(808)"          // the destination cannot be made

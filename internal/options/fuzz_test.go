@@ -21,7 +21,7 @@ func FuzzParse(f *testing.F) {
 		env := testEnv()
 		env.ReadFile = func(string) ([]byte, error) { return []byte(popt), nil }
 		o, _, err := Parse(strings.Split(argv, "\x00"), env)
-		if o == nil && err == nil || err != nil && o != nil && !o.Server {
+		if o == nil && err == nil {
 			t.Fatalf("options %v, error %v", o, err)
 		}
 		if err == nil && o.Action == ActionTransfer {
@@ -38,10 +38,10 @@ func FuzzParseServer(f *testing.F) {
 		r, _ := NewRefuse(strings.Fields(refuse[:min(len(refuse), 500)]))
 		words := append([]string{"--server"}, strings.Split(argv, "\x00")...)
 		o, _, err := ParseServer(words, Env{Daemon: true, Refuse: r})
-		if (o == nil) == (err == nil) {
+		if o == nil && err == nil {
 			t.Fatalf("options %v, error %v", o, err)
 		}
-		if o != nil && o.Action == ActionTransfer && !o.Server {
+		if err == nil && o.Action == ActionTransfer && !o.Server {
 			t.Fatal("a server's options are a client's")
 		}
 	})

@@ -92,7 +92,8 @@ func newParser(argv []string, env Env, server bool) *parser {
 // a server's (--server) is read again as one, and with --daemon the daemon's
 // options are in Options.Daemon.
 //
-// An error behind --server comes with Options that say so, and nothing else.
+// An error comes with the options that were read before it, so that it can be
+// told where they want it; behind --server they say that alone.
 //
 // With an exec line in ~/.popt the Options have ActionExec and ExecArgv.
 func Parse(argv []string, env Env) (*Options, []string, error) {
@@ -136,7 +137,7 @@ func parse(argv []string, env Env, server bool) (*Options, []string, error) {
 	var req *request
 	if !errors.As(err, &req) {
 		if err != nil {
-			return nil, nil, err
+			return p.o, nil, err
 		}
 		if w.exec != nil {
 			p.o.Action = ActionExec
@@ -145,7 +146,7 @@ func parse(argv []string, env Env, server bool) (*Options, []string, error) {
 		}
 		operands, err := p.finish(w.operands)
 		if err != nil {
-			return nil, nil, err
+			return p.o, nil, err
 		}
 		return p.o, operands, nil
 	}
@@ -161,7 +162,7 @@ func parse(argv []string, env Env, server bool) (*Options, []string, error) {
 			return nil, nil, p.fail("Attempt to hack rsync thwarted!")
 		}
 		if err := p.readDaemon(argv); err != nil {
-			return nil, nil, err
+			return p.o, nil, err
 		}
 		return p.o, p.o.Daemon.Operands, nil
 	}
@@ -221,8 +222,11 @@ func (p *parser) readDaemon(argv []string) error {
 	d := &DaemonOptions{Detach: true, Protocol: ProtocolVersion}
 	p.o.Action, p.o.Daemon = ActionDaemon, d
 	fail := func(format string, args ...any) error {
+		if d.LogFile != "" {
+			p.o.LogFile = d.LogFile
+		}
 		return exitcode.New(exitcode.Syntax,
-			format+"\n(Type \"rsync --daemon --help\" for assistance with daemon mode.)", args...)
+			format+"\n(Type \"rsync --daemon --help\" for assistance with daemon mode.)", args...).Placed(exitcode.AtDaemonOption)
 	}
 	w := newWords(daemonTable(), argv, nil, posixly(p.env))
 	for {

@@ -120,7 +120,7 @@ func TestRefuse(t *testing.T) {
 		if got != w[1] {
 			t.Errorf("%s (sent %q)\n got %q\nwant %q", w[0], sent, got, w[1])
 		}
-		if server == nil {
+		if err != nil {
 			// Check after the fact says the same, but for the time of --delete.
 			if server, _, err = ParseServer(sent, Env{Daemon: true, Secluded: true}); err != nil {
 				continue

@@ -18,13 +18,25 @@ import (
 	"golang.org/x/time/rate"
 )
 
-func (s *side) newLog() *report.Log {
-	o, p := s.o, s.p
-	cfg := report.Config{
-		Server: p.Server, Daemon: p.Module != nil, Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0,
-		EightBit: o.EightBit, Info: o.Info, Debug: o.Debug,
-		Charset: report.LocaleCharset(p.Env.Getenv), Out: p.Env.Out, Err: p.Env.Err,
+// NewLog returns the log of what a program says outside of a session: before one
+// begins, or in place of one. line is Params.LogLine.
+func NewLog(o *options.Options, env *Env, line func(report.Code, string)) *report.Log {
+	cfg := logConfig(o, env)
+	cfg.LogLine = line
+	return report.New(cfg)
+}
+
+func logConfig(o *options.Options, env *Env) report.Config {
+	return report.Config{
+		Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0, EightBit: o.EightBit, Info: o.Info, Debug: o.Debug,
+		Charset: report.LocaleCharset(env.Getenv), Out: env.Out, Err: env.Err,
 	}
+}
+
+func (s *side) newLog() *report.Log {
+	p := s.p
+	cfg := logConfig(s.o, &p.Env)
+	cfg.Server, cfg.Daemon = p.Server, p.Module != nil
 	if m := p.Module; m != nil && !m.RemoteShell {
 		cfg.Stderr = report.StderrClient // a daemon has no standard error
 	}

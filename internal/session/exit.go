@@ -61,6 +61,14 @@ func (s *side) finish(err error) error {
 	code := exitcode.Of(err, exitcode.StreamIO)
 	var peer *PeerExit
 	if errors.As(err, &peer) {
+		// The peer has told the user why. A log file without statistics ends with
+		// the last line, which the user sees then too.
+		if s.o.LogFile != "" && !s.log.Info(report.InfoStats, 1) {
+			if s.p.Sender {
+				s.logTotals()
+			}
+			s.exitLine(err, code, s.role(err))
+		}
 		return &Reported{peer}
 	}
 	if code != exitcode.OK {
