@@ -254,6 +254,8 @@ var combinations = []scenario{
 	{name: "log-file-errors", args: "-a --log-file=run.log", from: []string{"size/000700", "nowhere", "mode/"}},
 	{name: "log-file-stats", args: "-a --stats --log-file=run.log"},
 	{name: "log-file-quiet", args: "-aq --log-file=run.log --delete"},
+	{name: "log-file-quiet-list", args: "-avq --no-inc-recursive --log-file=run.log", from: []string{"size/"}},
+	{name: "log-file-quiet-count", args: "-aq --no-inc-recursive --info=flist2 --log-file=run.log", from: []string{"size/"}},
 	{name: "log-file-empty-format", args: "-a --log-file=run.log --log-file-format=", from: []string{"size/"}},
 	{name: "daemon-log", args: "-a --delete", conf: "transfer logging = yes", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-log-format", args: "-aH --delete", conf: "transfer logging = yes\nlog format = %h [%a] %m (%u) %P %o %i %f %n %l%L", only: []way{daemonPush, daemonPull}},

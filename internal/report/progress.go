@@ -180,6 +180,30 @@ func (l *Log) NeedNewline() {
 	l.mu.Unlock()
 }
 
+// ListBegin announces the work on a file list, which ListEnd ends.
+// rsync 3.5.0 flist.c:start_filelist_progress.
+func (l *Log) ListBegin(what string) {
+	if l.cfg.Quiet {
+		return
+	}
+	l.Printf(Client, "%s ... ", what)
+	l.NeedNewline()
+}
+
+// ListEnd ends the line of ListBegin. A log file has it even from a quiet run,
+// and in a line of its own. rsync 3.5.0 flist.c:finish_filelist_progress.
+func (l *Log) ListEnd(files int) {
+	l.ClearNewline()
+	switch {
+	case !l.Info(InfoFlist, 2):
+		l.Printf(Info, "done\n")
+	case files == 1:
+		l.Printf(Info, "1 file to consider\n")
+	default:
+		l.Printf(Info, "%d files to consider\n", files)
+	}
+}
+
 // ListCount shows, at --info=flist2, every hundredth count of the files of a
 // list in work; one count overwrites the other.
 // rsync 3.5.0 flist.c:emit_filelist_progress.

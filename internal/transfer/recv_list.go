@@ -85,9 +85,8 @@ func (r *Receiving) ReadList() error {
 		switch {
 		case r.c.Setup.IncRecurse:
 			r.log.Printf(report.Client, "receiving incremental file list\n")
-		case r.c.Dirs && !r.log.Config().Quiet:
-			r.log.Printf(report.Client, "receiving file list ... ")
-			r.log.NeedNewline()
+		case r.c.Dirs:
+			r.log.ListBegin("receiving file list")
 			shown = true
 		}
 	}
@@ -186,7 +185,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		r.log.Printf(report.Info, "received %d names\n", len(l.Files))
 	}
 	if shown {
-		r.listShown(len(l.Files))
+		r.log.ListEnd(len(l.Files))
 	}
 	r.numberDirs(newDirs)
 	if !inc {
@@ -232,19 +231,6 @@ func firstActive(files []*flist.File) *flist.File {
 		}
 	}
 	return nil
-}
-
-func (r *Receiving) listShown(n int) {
-	r.log.ClearNewline()
-	if !r.log.Info(report.InfoFlist, 2) {
-		r.log.Printf(report.Info, "done\n")
-		return
-	}
-	plural := "s "
-	if n == 1 {
-		plural = " "
-	}
-	r.log.Printf(report.Info, "%d file%sto consider\n", n, plural)
 }
 
 // numberDirs gives the directories of a list their numbers: sorted, unless

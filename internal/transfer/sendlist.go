@@ -92,16 +92,7 @@ func (s *Sender) SendList(args []string) error {
 		s.enc.Forget()
 	}
 	if s.listShown {
-		s.log.ClearNewline()
-		if s.log.Info(report.InfoFlist, 2) {
-			plural := "s "
-			if len(l.Files) == 1 {
-				plural = " "
-			}
-			s.log.Printf(report.Info, "%d file%sto consider\n", len(l.Files), plural)
-		} else {
-			s.log.Printf(report.Info, "done\n")
-		}
+		s.log.ListEnd(len(l.Files))
 	}
 	s.Stats.FlistXfer = s.c.Now().Sub(mid).Milliseconds()
 	if !inc {
@@ -157,9 +148,8 @@ func (s *Sender) listProgress(full, incremental string) {
 	switch {
 	case s.c.Setup.IncRecurse:
 		s.log.Printf(report.Client, "%s\n", incremental)
-	case s.c.Dirs && !s.log.Config().Quiet:
-		s.log.Printf(report.Client, "%s ... ", full)
-		s.log.NeedNewline()
+	case s.c.Dirs:
+		s.log.ListBegin(full)
 		s.listShown = true
 	}
 }
