@@ -79,6 +79,10 @@ var basics = []scenario{
 	{name: "acls-new", args: "-aAi", dest: nothing, needs: needAttrs, since: 30},
 	{name: "xattrs", args: "-aXi --delete", needs: needAttrs, since: 30, core: true},
 	{name: "xattrs-new", args: "-aXHi", dest: nothing, needs: needAttrs, since: 30},
+	{name: "xattrs-no-perms", args: "-rlXi", needs: needAttrs, since: 30},
+	{name: "xattrs-times-no-perms", args: "-rltXi", needs: needAttrs, since: 30},
+	{name: "xattrs-inplace", args: "-aXi --inplace --no-W", dest: apart, needs: needAttrs, since: 30},
+	{name: "xattrs-backup", args: "-aXbi --suffix=.old --delete", needs: needAttrs, since: 30},
 	{name: "everything", args: "-aHAXii --delete --numeric-ids", needs: needAttrs, since: 30},
 	{name: "everything-whole", args: "-aHAXSiv --delete -W", needs: needAttrs, since: 30},
 	{name: "recursive-only", args: "-ri"},
@@ -254,6 +258,9 @@ var selections = []scenario{
 	{name: "link-dest-two", args: "-avvi --link-dest=../ref --link-dest=../ref2", prepare: both(aged("ref", "size", "change"), aged("ref2", "mode", "name")), dest: nothing},
 	{name: "link-dest-attributes", args: "-aHAXi --link-dest=../ref", prepare: aged("ref", "size"), dest: nothing, needs: needAttrs, since: 30},
 	{name: "copy-dest-attributes", args: "-aAXi --copy-dest=../ref", prepare: aged("ref", "size"), dest: nothing, needs: needAttrs, since: 30},
+	{name: "copy-dest-attributes-older", args: "-aAXi --copy-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing, needs: needAttrs, since: 30},
+	{name: "link-dest-attributes-older", args: "-aHAXii --link-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing, needs: needAttrs, since: 30},
+	{name: "compare-dest-attributes-over", args: "-aAXi --compare-dest=../ref", prepare: aged("ref", "size"), needs: needAttrs, since: 30},
 	{name: "link-dest-checksum", args: "-aci --link-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing, since: 29}, // rsync itself hangs below
 	{name: "link-dest-older", args: "-ai --link-dest=../ref", prepare: func(t *testing.T, d string) { older().build(t, filepath.Join(d, "ref")) }, dest: nothing, since: 29},     // rsync itself hangs below
 	{name: "link-dest-missing", args: "-ai --link-dest=../none", from: []string{"size/"}, dest: nothing},

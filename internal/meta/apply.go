@@ -50,10 +50,11 @@ type Entry struct {
 	SkipAtime    bool
 	AccurateTime bool // after a transfer: no --modify-window, and atime too
 	Created      bool // a directory that we just made
-	// Basis may hold values of attributes that came as digests only. With
-	// XattrsLater such a value may still come, and its absence is no error.
-	Basis       *fsroot.Pin
-	XattrsLater bool
+	// Basis may hold values of attributes that came as digests only.
+	Basis *fsroot.Pin
+	// KeepXattrs leaves the extended attributes to a later call: rsync's
+	// generator sets none, its receiver does once the values are here.
+	KeepXattrs bool
 	// Link is the symbolic link that stands for the directory
 	// (--keep-dirlinks): owner and times go to it, as in every rsync.
 	Link *fsroot.Pin
@@ -94,8 +95,10 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 // rsync 3.5.0 rsync.c:set_file_attrs: owner first, since that clears set-id
 // bits; extended attributes while the file may still be writable; times, which
 // only writing would change; ACL, then mode, so that nobody may do more than in
-// the end. Each call is made only for a difference. have must be as it is on
-// disk, or under FakeSuper as OverlayFakeStat tells it.
+// the end. Each call is made only for a difference, but for extended attributes:
+// they are written again, as rsync does, and so the time is set again after them
+// (which loses its nanoseconds if the peers' protocol does not carry them). have
+// must be as it is on disk, or under FakeSuper as OverlayFakeStat tells it.
 //
 // A failure of owner, times or mode ends it, one of attributes or ACL does not;
 // the error then joins several. What was changed is reported in any case. have
@@ -207,7 +210,7 @@ func (a *applier) xattrs() {
 			a.errs = append(a.errs, a.failed("failed to write xattr "+statName+" for", err))
 		}
 	}
-	if a.r.Xattrs.Level == 0 || isLink(a.mode) && a.want.Xattrs == nil {
+	if a.r.Xattrs.Level == 0 || a.e.KeepXattrs || isLink(a.mode) && a.want.Xattrs == nil {
 		return
 	}
 	rules := a.r.Xattrs
@@ -226,14 +229,11 @@ func (a *applier) xattrs() {
 	}
 	if changed {
 		a.changed |= ChangedXattrs
-		a.have.Mtime = fsroot.Timespec{Sec: -1} // a file system may have touched it
+		a.have.Mtime = fsroot.Timespec{Sec: -1} // to be set again
 	}
 	for _, err := range split(err) {
 		var missing *MissingXattrError
 		if errors.As(err, &missing) {
-			if a.e.XattrsLater {
-				continue
-			}
 			a.errs = append(a.errs, &ApplyError{Verb: missing.Error() + ", for", Path: a.p.Name(), Err: syscall.ENODATA})
 			continue
 		}

@@ -226,9 +226,10 @@ type MissingXattrError struct{ Name string }
 func (e *MissingXattrError) Error() string { return "Missing abbreviated xattr value, " + e.Name }
 
 // setXattrs brings the attributes of p to want (rsync 3.5.0 xattrs.c:rsync_xal_set)
-// and reports whether it changed any. Of a value known by its digest only, basis
-// may hold the bytes. It goes on after an error and returns all of them.
-func setXattrs(p *fsroot.Pin, want Xattrs, basis *fsroot.Pin, r *XattrRules, sum func([]byte) []byte) (changed bool, err error) {
+// and reports whether it wrote or removed any. A value that is here in full is
+// written even if it is there already; of one known by its digest only, p itself
+// or basis may hold the bytes. It goes on after an error and returns all of them.
+func setXattrs(p *fsroot.Pin, want Xattrs, basis *fsroot.Pin, r *XattrRules, sum func([]byte) []byte) (wrote bool, err error) {
 	names, err := p.Listxattr()
 	if err != nil && !noXattr(err) {
 		return false, err
@@ -236,12 +237,12 @@ func setXattrs(p *fsroot.Pin, want Xattrs, basis *fsroot.Pin, r *XattrRules, sum
 	var errs []error
 	for i := range want {
 		w := &want[i]
-		old, err := p.Getxattr(w.Name)
-		if err == nil && w.Same(&Xattr{Name: w.Name, Value: old}, sum) {
-			continue
-		}
 		value := w.Value
 		if w.Sum != nil {
+			if old, err := p.Getxattr(w.Name); err == nil && w.Same(&Xattr{Name: w.Name, Value: old}, sum) {
+				continue
+			}
+			var err error
 			if basis != nil {
 				value, err = basis.Getxattr(w.Name)
 			}
@@ -254,7 +255,7 @@ func setXattrs(p *fsroot.Pin, want Xattrs, basis *fsroot.Pin, r *XattrRules, sum
 			errs = append(errs, err)
 			continue
 		}
-		changed = true
+		wrote = true
 	}
 	for _, name := range names {
 		if r.skip(name, r.Privilege <= Ordinary) ||
@@ -266,7 +267,7 @@ func setXattrs(p *fsroot.Pin, want Xattrs, basis *fsroot.Pin, r *XattrRules, sum
 			errs = append(errs, err)
 			continue
 		}
-		changed = true
+		wrote = true
 	}
-	return changed, errors.Join(errs...)
+	return wrote, errors.Join(errs...)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 func sum(b []byte) []byte { s := md5.Sum(b); return s[:] }
@@ -116,11 +117,11 @@ func TestApplyXattrs(t *testing.T) {
 			st, err := r.Lstat("f")
 			must(t, err)
 			have := AttrsOf(&st)
-			return Apply(p, &Attrs{Mode: st.Mode, Xattrs: want}, &have,
-				&Rules{Perms: true, Xattrs: XattrRules{Level: 1}, XattrSum: sum}, e)
+			return Apply(p, &Attrs{Mode: st.Mode, Mtime: fsroot.Timespec{Sec: st.Mtime.Sec}, Xattrs: want}, &have,
+				&Rules{Perms: true, Times: true, Xattrs: XattrRules{Level: 1}, XattrSum: sum}, e)
 		}
 		changed, err := apply(want, Entry{Basis: basis})
-		if err != nil || changed != ChangedXattrs {
+		if err != nil || changed != ChangedXattrs|ChangedMtime {
 			t.Errorf("changed %b, %v", changed, err)
 		}
 		got, err := ReadXattrs(p, &XattrRules{Level: 1})
@@ -134,19 +135,31 @@ func TestApplyXattrs(t *testing.T) {
 		if st, _ := r.Lstat("f"); st.Perm() != 0444 {
 			t.Errorf("mode %o afterwards", st.Perm())
 		}
-		if changed, err := apply(want, Entry{}); changed != 0 || err != nil {
+		must(t, p.Utimes(fsroot.Timespec{Sec: 1}, fsroot.Timespec{Sec: 5, Nsec: 6}))
+		if changed, err := apply(want, Entry{KeepXattrs: true}); changed != 0 || err != nil {
+			t.Errorf("kept as they are: changed %b, %v", changed, err)
+		}
+		// What is there in full is written again, and the time after it: rsync does.
+		if changed, err := apply(want, Entry{}); changed != ChangedXattrs|ChangedMtime || err != nil {
 			t.Errorf("again changed %b, %v", changed, err)
 		}
+		if st, _ := r.Lstat("f"); st.Mtime != (fsroot.Timespec{Sec: 5}) {
+			t.Errorf("time %v after attributes were written", st.Mtime)
+		}
+		if changed, err := apply(want[1:2], Entry{}); changed != ChangedXattrs|ChangedMtime || err != nil {
+			t.Errorf("all but one removed: changed %b, %v", changed, err)
+		}
+		if changed, err := apply(want[1:2], Entry{}); changed != 0 || err != nil {
+			t.Errorf("a value known by its digest that is there: changed %b, %v", changed, err)
+		}
+		want = want[:2]
 		want[1].Sum = sum([]byte("no file has it"))
 		changed, err = apply(want, Entry{Basis: basis})
 		var missing *ApplyError
-		if !errors.As(err, &missing) || changed != 0 || !strings.Contains(err.Error(), "Missing abbreviated xattr value, user.long") {
+		if !errors.As(err, &missing) || changed != ChangedXattrs|ChangedMtime || !strings.Contains(err.Error(), "Missing abbreviated xattr value, user.long") {
 			t.Errorf("a value that nobody has: changed %b, %v", changed, err)
 		}
-		if _, err := apply(want, Entry{Basis: basis, XattrsLater: true}); err != nil {
-			t.Errorf("a value still to come: %v", err)
-		}
-		if changed, err := apply(nil, Entry{}); changed != ChangedXattrs || err != nil {
+		if changed, err := apply(nil, Entry{}); changed != ChangedXattrs|ChangedMtime || err != nil {
 			t.Errorf("removing all changed %b, %v", changed, err)
 		}
 		if names, _ := p.Listxattr(); len(names) != 0 {

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
 	"golang.org/x/sys/unix"
 )
@@ -82,7 +83,7 @@ func (g *generator) tryAltsRegular(t *target, real *look, exists bool) (*look, i
 			}
 			if linked {
 				if c.Atimes {
-					g.setAttrs(g.log, &look{at: g.at(t.name), st: best.st}, t.f, t.mode, attrCall{})
+					g.setAttrs(g.log, &look{at: g.at(t.name), st: best.st}, t.f, t.mode, attrCall{noXattrs: true})
 				}
 				if c.HardLinks {
 					if err := g.linkedAlt(t, &best.st, at); err != nil {
@@ -168,13 +169,35 @@ func (g *generator) copyAlt(t *target, from *look) bool {
 		g.copyFailed(from, t.name, err)
 		return false
 	}
-	var pin *fsroot.Pin
 	if c.Xattrs > 0 {
-		if pin, err = from.at.root.Pin(from.at.name); err == nil {
-			defer pin.Close()
+		if pin, err := from.at.root.Pin(from.at.name); err == nil {
+			g.copyXattrsTo(fsroot.PinFile(p.file), pin, t.name)
+			pin.Close()
 		}
 	}
-	return g.install(g.log, p, t.f, t.name, t.mode, installCall{attrs: attrCall{accurate: true, basis: pin}}) == isInstalled
+	return g.install(g.log, p, t.f, t.name, t.mode, installCall{attrs: attrCall{accurate: true, noXattrs: true}}) == isInstalled
+}
+
+// copyXattrs gives what lies at a place the extended attributes of another:
+// then only what else came for them has to be sent.
+func (g *generator) copyXattrs(to, from place) {
+	src, err := from.root.Pin(from.name)
+	if err != nil {
+		return
+	}
+	defer src.Close()
+	dst, err := to.root.Pin(to.name)
+	if err != nil {
+		return
+	}
+	defer dst.Close()
+	g.copyXattrsTo(dst, src, to.shown)
+}
+
+func (g *generator) copyXattrsTo(dst, src *fsroot.Pin, shown string) {
+	if err := meta.CopyXattrs(dst, src, &g.rules.Xattrs); err != nil {
+		g.log.Syserr(report.ErrorXfer, err, "copy_xattrs: lsetxattr of %s failed", g.full(shown))
+	}
 }
 
 func (g *generator) copyFailed(from *look, to string, err error) {

@@ -217,8 +217,10 @@ type attrCall struct {
 	report    bool // say "NAME" or "NAME is uptodate" at --info=name2
 	created   bool
 	basis     *fsroot.Pin // may hold values of extended attributes
-	xLater    bool
-	link      *fsroot.Pin // that stands for the directory, with -K
+	// noXattrs leaves the extended attributes as they are: the generator says
+	// that they differ, and the receiver sets them when it takes that answer.
+	noXattrs bool
+	link     *fsroot.Pin // that stands for the directory, with -K
 }
 
 // setAttrs brings the attributes of what lies at a place to what they should
@@ -260,22 +262,17 @@ func (r *Receiving) setAttrs(l *report.Log, lk *look, f *flist.File, mode uint32
 func (r *Receiving) apply(l *report.Log, pin *fsroot.Pin, lk *look, f *flist.File, mode uint32, call attrCall) bool {
 	want := r.wantAttrs(f, mode)
 	have := meta.AttrsOf(&lk.st)
-	onTime := !r.mtimeDiffers(&lk.st, f)
 	have.Access, have.Default = lk.acl, lk.def
 	changes, err := meta.Apply(pin, &want, &have, r.attrRules(), meta.Entry{
 		SkipGroup: f.Flags&flist.SkipGroup != 0, SkipMtime: call.skipTimes, SkipAtime: call.skipTimes,
-		AccurateTime: call.accurate, Created: call.created, Basis: call.basis, XattrsLater: call.xLater, Link: call.link,
+		AccurateTime: call.accurate, Created: call.created, Basis: call.basis, KeepXattrs: call.noXattrs, Link: call.link,
 	})
 	// Lines of output that come after this are rsync's only if they show what
 	// rsync knows by then: not all that has changed, but what was read anew.
 	lk.st.Mode, lk.st.UID, lk.st.GID = have.Mode, have.UID, have.GID
 	lk.acl, lk.def = have.Access, have.Default
 	r.attrErrors(l, lk, err)
-	// rsync does not count attributes, only the time that is set again after
-	// them; those of a directory are its receiver's to set, which prints nothing.
-	if call.xLater && onTime && changes&meta.ChangedXattrs != 0 {
-		changes &^= meta.ChangedMtime
-	}
+	// rsync does not count attributes, only the time that is set again after them.
 	return changes&^meta.ChangedXattrs != 0
 }
 

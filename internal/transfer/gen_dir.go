@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
@@ -53,19 +52,13 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 		t.mode = meta.DestMode(t.mode, lk.st.Mode, g.dirDefault, exists, c.Executability)
 	}
 	how := found
-	var basis *fsroot.Pin // has values of extended attributes that are not sent
+	var alike *look // in an alternate destination
 	if !exists {
 		how = foundNone
 		if len(g.alts) > 0 {
 			alt, j := g.tryAltsOther(t, lk)
 			if j == altDone || j >= 0 {
-				how = foundAlt
-				if c.Xattrs > 0 {
-					if pin, err := alt.at.root.Pin(alt.at.name); err == nil {
-						defer pin.Close()
-						basis = pin
-					}
-				}
+				how, alike = foundAlt, alt
 			}
 			if j == altDone {
 				t.items, t.code = false, report.None
@@ -92,13 +85,16 @@ func (g *generator) directory(t *target, lk *look, exists bool, statErr error, e
 			return nil
 		}
 	}
+	if alike != nil && c.Xattrs > 0 && !c.DryRun {
+		g.copyXattrs(g.at(t.name), alike.at)
+	}
 	changed := false
 	switch {
 	case real.outside:
 	case realExists:
-		changed = g.setAttrs(g.log, &real, f, t.mode, attrCall{created: f.Gen&flist.DirCreated != 0, basis: basis, xLater: true})
+		changed = g.setAttrs(g.log, &real, f, t.mode, attrCall{created: f.Gen&flist.DirCreated != 0, noXattrs: true})
 	default:
-		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{basis: basis, xLater: true})
+		changed = g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{noXattrs: true})
 	}
 	// Not earlier: the receiver may set attributes of the directory as soon as
 	// values come for it.

@@ -265,7 +265,7 @@ func (g *generator) upToDate(t *target, lk *look) error {
 	if t.items {
 		g.readXattrs(lk) // as they are now
 	}
-	g.setAttrs(g.log, lk, t.f, t.mode, attrCall{report: g.report, accurate: t.f.IsRegular() && g.c.Checksum && !g.again, xLater: true})
+	g.setAttrs(g.log, lk, t.f, t.mode, attrCall{report: g.report, accurate: t.f.IsRegular() && g.c.Checksum && !g.again, noXattrs: true})
 	if t.items {
 		g.itemize(t, t.ndx, found, lk, 0, 0, nil)
 	}

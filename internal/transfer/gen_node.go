@@ -31,7 +31,7 @@ func (g *generator) symlink(t *target, lk *look, exists bool) error {
 	if !g.create(t, lk, del, creation{link: link}) {
 		return nil
 	}
-	g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{})
+	g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{noXattrs: true})
 	if t.items {
 		if how == found && !lk.st.IsSymlink() {
 			how = foundNone
@@ -71,7 +71,7 @@ func (g *generator) special(t *target, lk *look, exists bool) error {
 	if !g.create(t, lk, del, creation{node: true}) {
 		return nil
 	}
-	g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{})
+	g.setNew(g.log, g.at(t.name), f, t.mode, attrCall{noXattrs: true})
 	if t.items {
 		g.itemize(t, t.ndx, how, lk, report.ItemLocalChange|report.ItemReportChange, 0, nil)
 	}

@@ -272,7 +272,7 @@ func (v *receiver) broken(in *incoming) {
 	}
 	to := v.at(in.name)
 	kept := *in.f
-	call := attrCall{skipTimes: true}
+	call := attrCall{skipTimes: true, noXattrs: true}
 	if in.hasPartial {
 		if !v.makePartialDir(&in.partial) {
 			w.discard()
@@ -282,7 +282,7 @@ func (v *receiver) broken(in *incoming) {
 	} else {
 		// An old time keeps --update from taking it for newer.
 		kept.Mtime, kept.Nsec = 0, 0
-		call = attrCall{}
+		call = attrCall{noXattrs: true}
 	}
 	v.installAt(v.log, w, &kept, to, in.mode, installCall{attrs: call, backup: c.Backup && !in.hasPartial})
 }
