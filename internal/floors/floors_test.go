@@ -16,7 +16,7 @@ const module = "github.com/prsync/prsync/"
 // lower floors, and its own room.
 var floors = [][]string{
 	// F0
-	{"internal/exitcode", "internal/fsroot", "internal/charset", "internal/version", "internal/rsyncproto/wire",
+	{"internal/exitcode", "internal/fsroot", "internal/charset", "internal/locale", "internal/version", "internal/rsyncproto/wire",
 		"internal/delta/checksum", "internal/delta/compress", "internal/filter/wildmatch", "internal/netlab", "internal/progtest"},
 	// F1
 	{"internal/content", "internal/filter", "internal/meta", "internal/report", "internal/delta"},

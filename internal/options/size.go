@@ -13,6 +13,9 @@ type SizeLimits struct {
 	Min           int64 // smallest value
 	Max           int64 // largest value; negative: no limit
 	ZeroUnlimited bool  // 0 is allowed below Min
+	// Point is the locale's decimal point, "." when empty. A fraction behind
+	// another "." is skipped then, as C's strtod stops there.
+	Point string
 }
 
 // ParseSize reads a size as rsync(1) describes it under --max-size: a number
@@ -27,9 +30,9 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 		if lim.Max < 0 {
 			return fail("too large")
 		}
-		return fail("too large (max: " + bigNumber(lim.Max) + ")")
+		return fail("too large (max: " + bigNumber(lim.Max, lim.Point) + ")")
 	}
-	number, rest := splitNumber(arg)
+	number, rest := splitNumber(arg, lim.Point)
 	unit := lim.Unit
 	if rest != "" && rest[0] != '+' && rest[0] != '-' {
 		unit, rest = rest[0], rest[1:]
@@ -60,7 +63,7 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 		scale *= base
 	}
 	if number == "" && strings.HasPrefix(rest, "-") {
-		if n, _ := splitNumber(rest[1:]); strings.Trim(n, "0.") != "" {
+		if n, _ := splitNumber(rest[1:], lim.Point); strings.Trim(n, "0.") != "" {
 			return tooLarge() // rsync's word for a negative number
 		}
 	}
@@ -94,7 +97,7 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 	case size < 0 || lim.Max >= 0 && size > lim.Max:
 		return tooLarge()
 	case size < lim.Min && (size != 0 || !lim.ZeroUnlimited):
-		why := "too small (min: " + bigNumber(lim.Min)
+		why := "too small (min: " + bigNumber(lim.Min, lim.Point)
 		if lim.ZeroUnlimited {
 			why += " or 0 for unlimited"
 		}
@@ -103,23 +106,30 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 	return size, nil
 }
 
-// splitNumber cuts off the digits, point and fraction at the start.
-func splitNumber(s string) (number, rest string) {
+// splitNumber cuts off the digits, point and fraction at the start. The number
+// has a point as Go reads it.
+func splitNumber(s, point string) (number, rest string) {
 	i := 0
 	for i < len(s) && isDigit(s[i]) {
 		i++
 	}
-	if i < len(s) && s[i] == '.' {
-		for i++; i < len(s) && isDigit(s[i]); i++ {
-		}
+	if i == len(s) || s[i] != '.' && s[i:i+1] != point {
+		return s[:i], s[i:]
 	}
-	return s[:i], s[i:]
+	whole, end := i, i+1
+	for end < len(s) && isDigit(s[end]) {
+		end++
+	}
+	if point != "" && s[i:i+1] != point {
+		return s[:whole], s[end:]
+	}
+	return s[:whole] + "." + s[whole+1:end], s[end:]
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // bigNumber prints a limit in units of 1024, two places.
-func bigNumber(n int64) string {
+func bigNumber(n int64, point string) string {
 	const units = "KMGTP"
 	f, unit := float64(n), ""
 	for i := 0; f >= 1024 && i < len(units); i++ {
@@ -128,5 +138,9 @@ func bigNumber(n int64) string {
 	if unit == "" {
 		return strconv.FormatInt(n, 10)
 	}
-	return strconv.FormatFloat(f, 'f', 2, 64) + unit
+	s := strconv.FormatFloat(f, 'f', 2, 64) + unit
+	if point != "" {
+		s = strings.Replace(s, ".", point, 1)
+	}
+	return s
 }

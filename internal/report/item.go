@@ -66,6 +66,7 @@ type Line struct {
 	PID                  int
 	Sender               bool
 	Now                  func() time.Time
+	Numbers              Numbers
 
 	// Of a daemon: %h %a %m %P %u.
 	Host, Addr, Module, ModulePath, User string
@@ -194,7 +195,7 @@ func (ln *Line) expand(c byte, it *Item, human int, width string) (string, bool)
 	case 'a':
 		s = ln.Addr
 	case 'l':
-		s = Number(it.Size, human)
+		s = ln.Numbers.Number(it.Size, human)
 	case 'U':
 		return padNumber(strconv.FormatUint(uint64(it.UID), 10), width), true
 	case 'G':
@@ -244,7 +245,7 @@ func (ln *Line) expand(c byte, it *Item, human int, width string) (string, bool)
 				n = it.Recv
 			}
 		}
-		s = Number(n, human)
+		s = ln.Numbers.Number(n, human)
 	case 'C':
 		if s = it.Sum; s == "" {
 			s = strings.Repeat(" ", 2*ln.SumLen)

@@ -52,6 +52,7 @@ type Config struct {
 	Quiet    bool
 	EightBit bool // -8: do not escape high bytes
 	Charset  Charset
+	Numbers  Numbers
 	Info     InfoLevels
 	Debug    DebugLevels
 	Out, Err io.Writer

@@ -5,38 +5,68 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// Numbers writes numbers as a locale does. The zero value is the C locale's.
+type Numbers struct{ point func() string }
+
+// LocaleNumbers returns the Numbers of a locale with such a decimal point, which
+// is asked for once, when the first number is written.
+func LocaleNumbers(point func() string) Numbers { return Numbers{sync.OnceValue(point)} }
+
+// Point returns the decimal point.
+func (f Numbers) Point() string {
+	if f.point == nil {
+		return "."
+	}
+	return f.point()
+}
+
+// separator stands between thousands: rsync knows two kinds of locales.
+// rsync 3.5.0 lib/compat.c:get_number_separator.
+func (f Numbers) separator() byte {
+	if f.Point() == "." {
+		return ','
+	}
+	return '.'
+}
+
+// fixed is C's %.*f.
+func (f Numbers) fixed(v float64, digits int) string {
+	return strings.Replace(strconv.FormatFloat(v, 'f', digits, 64), ".", f.Point(), 1)
+}
+
 // Number formats n as -h does: 0 plain, 1 with separators, 2 in units of
 // 1000, 3 in units of 1024. rsync 3.5.0 lib/compat.c:do_big_num.
-func Number(n int64, human int) string {
+func (f Numbers) Number(n int64, human int) string {
 	if human > 1 {
 		mult := 1000.0
 		if human > 2 {
 			mult = 1024
 		}
-		if f := float64(n); f >= mult || f <= -mult {
-			f /= mult
+		if v := float64(n); v >= mult || v <= -mult {
+			v /= mult
 			units := "KMGTP"
-			for len(units) > 1 && (f >= mult || f <= -mult) {
-				f /= mult
+			for len(units) > 1 && (v >= mult || v <= -mult) {
+				v /= mult
 				units = units[1:]
 			}
-			return fmt.Sprintf("%.2f%c", f, units[0])
+			return f.fixed(v, 2) + units[:1]
 		}
 	}
 	s := strconv.FormatInt(n, 10)
 	if human == 0 {
 		return s
 	}
-	return group(s)
+	return f.group(s)
 }
 
-// group puts a comma before every third digit from the end.
-func group(s string) string {
+// group puts a separator before every third digit from the end.
+func (f Numbers) group(s string) string {
 	neg := strings.HasPrefix(s, "-")
 	if neg {
 		s = s[1:]
@@ -44,7 +74,7 @@ func group(s string) string {
 	var b strings.Builder
 	for i, c := range s {
 		if i > 0 && (len(s)-i)%3 == 0 {
-			b.WriteByte(',')
+			b.WriteByte(f.separator())
 		}
 		b.WriteRune(c)
 	}
@@ -54,23 +84,23 @@ func group(s string) string {
 	return b.String()
 }
 
-// Decimal formats f with digits behind the point, and as Number does when it is
+// Decimal formats v with digits behind the point, and as Number does when it is
 // 1000 or more: the whole part is then cut off, not rounded, as rsync does it.
 // rsync 3.5.0 lib/compat.c:do_big_dnum.
-func Decimal(f float64, human, digits int) string {
-	s := strconv.FormatFloat(f, 'f', digits, 64)
-	if human == 0 || !(f >= 1000 || f <= -1000) || math.IsInf(f, 0) {
+func (f Numbers) Decimal(v float64, human, digits int) string {
+	s := f.fixed(v, digits)
+	if human == 0 || !(v >= 1000 || v <= -1000) || math.IsInf(v, 0) {
 		return s
 	}
-	n := Number(int64(f), human)
+	n := f.Number(int64(v), human)
 	if last := n[len(n)-1]; last < '0' || last > '9' {
 		return n // in units
 	}
-	_, frac, _ := strings.Cut(s, ".")
+	_, frac, _ := strings.Cut(s, f.Point())
 	if frac == "" {
 		return n
 	}
-	return n + "." + frac
+	return n + f.Point() + frac
 }
 
 // TimeString formats a local time as "2026/11/23 12:00:00".

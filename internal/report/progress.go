@@ -165,8 +165,9 @@ func (p *Progress) draw(ofs, size int64, now time.Time, last bool) {
 	if ofs != size && size != 0 {
 		pct = int(100 * float64(ofs) / float64(size))
 	}
+	f := p.log.cfg.Numbers
 	p.log.ClearNewline()
-	p.log.Printf(Client, "\r%15s %3d%% %7.2f%s %s%s", Number(ofs, p.human), pct, rate, units, left, eol)
+	p.log.Printf(Client, "\r%15s %3d%% %7s%s %s%s", f.Number(ofs, p.human), pct, f.fixed(rate, 2), units, left, eol)
 	if !newline && !p.log.cfg.Quiet {
 		p.log.NeedNewline()
 	}

@@ -22,7 +22,7 @@ func TestNumbers(t *testing.T) {
 		{math.MaxInt64, 0, "9223372036854775807"}, {-1000, 2, "-1.00K"}, {-999, 2, "-999"}, {999_995, 2, "1000.00K"}, {math.MaxInt64, 2, "9223.37P"}, {math.MaxInt64, 3, "8192.00P"},
 		{1000, 3, "1,000"}, {1023, 3, "1,023"}, {1024, 3, "1.00K"},
 	} {
-		if got := Number(tt.n, tt.human); got != tt.want {
+		if got := (Numbers{}).Number(tt.n, tt.human); got != tt.want {
 			t.Errorf("Number(%d, %d) = %s, want %s", tt.n, tt.human, got, tt.want)
 		}
 	}
@@ -35,7 +35,7 @@ func TestNumbers(t *testing.T) {
 		{0, 1, 2, "0.00"}, {999.994, 1, 2, "999.99"}, {999.999, 1, 2, "1000.00"}, {1999.999, 1, 2, "1,999.00"}, {1234567.891, 1, 2, "1,234,567.89"},
 		{1234567.891, 0, 2, "1234567.89"}, {1234.5, 2, 2, "1.23K"}, {1010.25, 3, 2, "1,010.25"}, {0.001, 1, 3, "0.001"}, {1234.5, 1, 0, "1,234"},
 	} {
-		if got := Decimal(tt.f, tt.human, tt.digits); got != tt.want {
+		if got := (Numbers{}).Decimal(tt.f, tt.human, tt.digits); got != tt.want {
 			t.Errorf("Decimal(%v, %d, %d) = %s, want %s", tt.f, tt.human, tt.digits, got, tt.want)
 		}
 	}

@@ -80,7 +80,7 @@ func TestListAsRsync(t *testing.T) {
 			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 				continue // reading it changes its access time
 			}
-			if got := ListLine(st.Mode, size, st.Mtim.Sec, &st.Atim.Sec, name, link, human); got != line+"\n" {
+			if got := (Numbers{}).ListLine(st.Mode, size, st.Mtim.Sec, &st.Atim.Sec, name, link, human); got != line+"\n" {
 				t.Errorf("%s:\n%q\nrsync:\n%q", opt, got, line)
 			}
 		}

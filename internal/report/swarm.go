@@ -85,12 +85,13 @@ func (l *Log) SwarmSummary(c *SwarmCounts, human int) {
 	if c.Files == 0 && c.FellBack == 0 && c.Left == 0 && c.Done() == 0 {
 		return
 	}
-	num := func(n int64) string { return Number(n, human) }
+	f := l.cfg.Numbers
+	num := func(n int64) string { return f.Number(n, human) }
 	switch {
 	case l.Info(InfoStats, 2):
 		l.Printf(Client, "\n")
-		l.Printf(Info, "Swarm files: %s (fell back: %s)\n", Number(int64(c.Files), 1), Number(int64(c.FellBack), 1))
-		l.Printf(Info, "Swarm files left to the sender: %s\n", Number(int64(c.Left), 1))
+		l.Printf(Info, "Swarm files: %s (fell back: %s)\n", f.Number(int64(c.Files), 1), f.Number(int64(c.FellBack), 1))
+		l.Printf(Info, "Swarm files left to the sender: %s\n", f.Number(int64(c.Left), 1))
 		l.Printf(Info, "Swarm bytes from peers: %s (%d%%)\n", num(c.FromPeers), share(c.FromPeers, c.Done()))
 		l.Printf(Info, "Swarm bytes from host: %s (%d%%)\n", num(c.FromHost), share(c.FromHost, c.Done()))
 		l.Printf(Info, "Swarm bytes found here: %s (%d%%)\n", num(c.FromLocal), share(c.FromLocal, c.Done()))

@@ -10,6 +10,7 @@ import (
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/filter/wildmatch"
+	"github.com/prsync/prsync/internal/locale"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
@@ -30,6 +31,7 @@ func logConfig(o *options.Options, env *Env) report.Config {
 	return report.Config{
 		Stderr: report.StderrMode(o.Stderr), Quiet: o.Quiet > 0, EightBit: o.EightBit, Info: o.Info, Debug: o.Debug,
 		Charset: report.LocaleCharset(env.Getenv), Out: env.Out, Err: env.Err,
+		Numbers: report.LocaleNumbers(func() string { return locale.DecimalPoint(env.Getenv) }),
 	}
 }
 
@@ -324,7 +326,7 @@ func (s *side) finishConfig() error {
 		if o.Checksum {
 			l.SumLen = st.FileSum.Len()
 		}
-		l.PID, l.Sender, l.Now = p.Env.PID, p.Sender, p.Env.Now
+		l.PID, l.Sender, l.Now, l.Numbers = p.Env.PID, p.Sender, p.Env.Now, s.log.Config().Numbers
 	}
 	if c.PartialDir != "" && !path.IsAbs(c.PartialDir) && (!p.Server || p.local) {
 		if err := c.Filters.AddPartialDir(c.PartialDir, s.filterSession()); err != nil {

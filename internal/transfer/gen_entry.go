@@ -308,5 +308,5 @@ func (g *generator) listEntry(f *flist.File) {
 	if g.c.Links {
 		link = f.Link()
 	}
-	g.log.Write(report.Info, report.ListLine(f.Mode, f.Size, f.Mtime, atime, f.Name(), link, g.c.Human))
+	g.log.Write(report.Info, g.log.Config().Numbers.ListLine(f.Mode, f.Size, f.Mtime, atime, f.Name(), link, g.c.Human))
 }
