@@ -9,6 +9,9 @@ import (
 	"github.com/prsync/prsync/internal/delta/compress"
 )
 
+// rangeStep is after how many bytes a sender that shows progress hears of it.
+const rangeStep = 16 << 20
+
 // rangeToken is the first token of a file whose data is passed by reference:
 // an impossible block number.
 const rangeToken = 1<<31 - 2
@@ -30,6 +33,17 @@ type Ranges struct {
 type fileRange struct {
 	file *os.File
 	size int64
+	// at takes how far the receiver has come, for a sender that waits; closed
+	// at the end. Otherwise nil.
+	at chan int64
+}
+
+// release ends a range that was copied, or will not be.
+func (fr fileRange) release() {
+	fr.file.Close()
+	if fr.at != nil {
+		close(fr.at)
+	}
 }
 
 // push hands a file over and waits, at the bound, until the receiver has taken
@@ -77,7 +91,7 @@ func (r *Ranges) Close() {
 	r.closed = true
 	r.room.Broadcast()
 	for _, fr := range r.queue {
-		fr.file.Close()
+		fr.release()
 	}
 	r.queue = nil
 }
@@ -85,11 +99,26 @@ func (r *Ranges) Close() {
 // ranges hands the file to the receiver instead of its bytes. The receiver
 // closes it.
 func (s *Sender) ranges(file *os.File, size int64, out compress.Writer) (delta.Stats, error) {
-	if s.handed = s.c.Ranges.push(fileRange{file, size}, s.c.W.Flush); !s.handed {
+	fr := fileRange{file: file, size: size}
+	if s.c.Progress != nil && size >= rangeStep {
+		fr.at = make(chan int64)
+	}
+	if s.handed = s.c.Ranges.push(fr, s.c.W.Flush); !s.handed {
 		return delta.Stats{}, io.ErrClosedPipe
 	}
 	if err := out.Match(rangeToken, nil); err != nil {
 		return delta.Stats{}, err
+	}
+	if fr.at != nil {
+		// The user watches: the next file is not begun before this one is copied.
+		if err := s.c.W.Flush(); err != nil {
+			return delta.Stats{}, err
+		}
+		for off := range fr.at {
+			s.c.Progress.Show(off, size)
+		}
+	} else if s.c.Progress != nil {
+		s.c.Progress.Show(size, size)
 	}
 	// What the plain token stream would have taken.
 	s.c.W.Count(size + 4*((size+chunkSize-1)/chunkSize-1))

@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -65,5 +66,55 @@ func TestRangesAreBounded(t *testing.T) {
 	defer late.file.Close()
 	if r.push(late, func() error { return failing }) {
 		t.Error("taken after the end")
+	}
+}
+
+// A sender that shows progress hears how far the copy is, and is let go when the
+// receiver ends.
+func TestRangeTellsHowFarItIs(t *testing.T) {
+	dir := t.TempDir()
+	const size = 2*rangeStep + 5
+	src, err := os.Create(dir + "/src")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	dst, err := os.Create(dir + "/dst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	fr := fileRange{file: src, size: size, at: make(chan int64)}
+	go func() {
+		if n, err := fr.copyTo(dst); n != size || err != nil {
+			t.Errorf("%d bytes copied, %v", n, err)
+		}
+		fr.release()
+	}()
+	var seen []int64
+	for off := range fr.at {
+		seen = append(seen, off)
+	}
+	if !slices.Equal(seen, []int64{rangeStep, 2 * rangeStep, size}) {
+		t.Errorf("told %v", seen)
+	}
+	if st, err := dst.Stat(); err != nil || st.Size() != size {
+		t.Errorf("%v, %v", st, err)
+	}
+
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Ranges
+	fr = fileRange{file: null, at: make(chan int64)}
+	if !r.push(fr, nil) {
+		t.Fatal("not taken")
+	}
+	r.Close()
+	if _, open := <-fr.at; open {
+		t.Error("a range that nobody copies has an end")
 	}
 }

@@ -192,19 +192,37 @@ func (v *receiver) writeError(f *flist.File, err error) error {
 	return exitcode.Silent(exitcode.FileIO).Placed(exitcode.AtWriteFile)
 }
 
+// copyTo copies the file, and tells who waits for it how far it is.
+func (fr fileRange) copyTo(dst *os.File) (int64, error) {
+	if fr.at == nil {
+		n, _, err := fsroot.CopyRange(dst, fr.file, 0, 0, fr.size)
+		return n, err
+	}
+	done := int64(0)
+	for done < fr.size {
+		n, _, err := fsroot.CopyRange(dst, fr.file, done, done, min(rangeStep, fr.size-done))
+		done += n
+		if err != nil {
+			return done, err
+		}
+		fr.at <- done
+	}
+	return done, nil
+}
+
 // takeRange copies a file that the sender handed over.
 func (v *receiver) takeRange(w *writing, ap *delta.Applier) error {
 	fr, ok := v.c.Ranges.pop()
 	if !ok {
 		return errors.New("no file was handed over")
 	}
-	defer fr.file.Close()
+	defer fr.release()
 	v.Stats.Literal += fr.size
 	v.stream = true
 	if w == nil {
 		return nil
 	}
-	n, _, err := fsroot.CopyRange(w.file, fr.file, 0, 0, fr.size)
+	n, err := fr.copyTo(w.file)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		v.shortRange, err = true, nil
 	}
