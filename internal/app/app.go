@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +41,7 @@ type program struct {
 	stderr *os.File
 	umask  uint32
 	log    *report.Log // once the options tell where messages go
+	asked  atomic.Bool // the user wants to know where the transfer is
 }
 
 // Main runs the command line and returns the exit status.
@@ -237,23 +239,31 @@ func lookPath(name, path string) (string, error) {
 // isServer reports whether these are a server's arguments, as they usually are.
 func isServer(args []string) bool { return len(args) > 0 && args[0] == "--server" }
 
-// signals returns a context that ends with the signals that end rsync.
+// signals returns a context that ends with the signals that end rsync. Another
+// asks where the transfer is.
 func (p *program) signals() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 1)
 	// A client ends its remote shell with SIGUSR1.
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGVTALRM)
 	signal.Ignore(syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case sig := <-ch:
-			code := exitcode.Signal
-			if sig == syscall.SIGUSR1 {
-				code = exitcode.Signal1
+		for {
+			select {
+			case sig := <-ch:
+				code := exitcode.Signal
+				switch sig {
+				case syscall.SIGVTALRM:
+					p.asked.Store(true)
+					continue
+				case syscall.SIGUSR1:
+					code = exitcode.Signal1
+				}
+				cancel(exitcode.Silent(code))
+			case <-done:
 			}
-			cancel(exitcode.Silent(code))
-		case <-done:
+			return
 		}
 	}()
 	return ctx, func() {
@@ -272,7 +282,7 @@ func (p *program) sessionEnv() (session.Env, error) {
 	return session.Env{
 		Cwd: cwd, Umask: p.umask, EUID: uint32(os.Geteuid()), PID: os.Getpid(), Now: time.Now, Getenv: p.getenv,
 		Home: p.getenv("HOME"), Stdin: p.stdin, Out: p.stdout, Err: p.stderr, Names: meta.NewSystemNames(),
-		Foreground: p.foreground, Terminal: term.IsTerminal(int(p.stdout.Fd())),
+		Foreground: p.foreground, AskProgress: &p.asked, Terminal: term.IsTerminal(int(p.stdout.Fd())),
 	}, nil
 }
 

@@ -58,7 +58,7 @@ var connectionOptions = []*option{
 		spec: "--progress", off: "no-progress",
 		help: "show progress",
 		flag: func(o *Options) *bool { return &o.Progress },
-		man:  "A line for each file that moves on. --info=progress2 shows the whole transfer in one line.",
+		man:  "A line for each file that moves on. --info=progress2 shows the whole transfer in one line. SIGVTALRM, sent to a client that shows none, asks for one such line behind the file in work.",
 	},
 	{
 		spec: "-P",

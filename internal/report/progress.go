@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type Progress struct {
 	log   *Log
 	human int
 	now   func() time.Time
+	asked *atomic.Bool
 	// Foreground reports whether we may write to the terminal; nil is yes.
 	Foreground func() bool
 
@@ -45,18 +47,39 @@ type Progress struct {
 	TotalSize int64
 }
 
-// NewProgress returns a Progress that prints through l.
-func NewProgress(l *Log, human int, now func() time.Time) *Progress {
-	p := &Progress{log: l, human: human, now: now}
-	if !l.Info(InfoProgress, 1) {
+// NewProgress returns a client's Progress, which prints through l. asked is set
+// by who wants to be told now, nil for nobody.
+func NewProgress(l *Log, human int, now func() time.Time, asked *atomic.Bool) *Progress {
+	p := &Progress{log: l, human: human, now: now, asked: asked}
+	if !p.Shown() {
 		p.start.at = now()
 	}
 	return p
 }
 
+// Shown reports whether progress is shown all the time.
+func (p *Progress) Shown() bool { return p.log.Info(InfoProgress, 1) }
+
+// Asked reports, once, whether the user has asked where the transfer is, and is
+// not shown it anyway.
+func (p *Progress) Asked() bool {
+	return p.asked != nil && p.asked.Load() && p.asked.Swap(false) && !p.Shown()
+}
+
+// Instant draws where the whole transfer is, once, behind the end of a file.
+// name is "" if a line with it was printed. rsync 3.5.0 progress.c:instant_progress.
+func (p *Progress) Instant(name string) {
+	if name != "" {
+		p.log.Printf(Info, "%s\n", name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draw(p.XferSize+p.swarm, p.TotalSize, p.now(), true)
+}
+
 // Show draws a moment in the middle of a file, at most once a second.
 func (p *Progress) Show(ofs, size int64) {
-	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
+	if !p.Shown() {
 		return
 	}
 	p.mu.Lock()
@@ -96,7 +119,7 @@ func (p *Progress) show(ofs, size int64) {
 
 // End draws the end of a file.
 func (p *Progress) End(size int64) {
-	if !p.log.Info(InfoProgress, 1) || p.log.cfg.Server {
+	if !p.Shown() {
 		return
 	}
 	p.mu.Lock()

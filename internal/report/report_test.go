@@ -186,7 +186,7 @@ func TestProgress(t *testing.T) {
 		cfg := Config{Out: &out}
 		cfg.Info[InfoProgress] = level
 		now := time.Unix(1000, 0)
-		p := NewProgress(New(cfg), 1, func() time.Time { return now })
+		p := NewProgress(New(cfg), 1, func() time.Time { return now }, nil)
 		p.Index, p.Known, p.Xferred = 1, 1002, 1
 		p.XferSize, p.TotalSize = 1<<20, 2<<20
 		p.Show(32<<10, 1<<20)

@@ -196,8 +196,8 @@ func (s *side) config() (*transfer.Config, error) {
 			return nil, err
 		}
 	}
-	if s.log.Info(report.InfoProgress, 1) && !p.Server {
-		c.Progress = report.NewProgress(s.log, o.HumanReadable, e.Now)
+	if !p.Server {
+		c.Progress = report.NewProgress(s.log, o.HumanReadable, e.Now, e.AskProgress)
 		c.Progress.Foreground = e.Foreground
 	}
 	if o.SkipCompressSet || o.Compress {

@@ -45,6 +45,9 @@ type Env struct {
 	Names  meta.NameSource
 	// Foreground reports whether progress may be drawn.
 	Foreground func() bool
+	// AskProgress is set when the user asks where a client's transfer is; nil
+	// where he cannot.
+	AskProgress *atomic.Bool
 	// Terminal reports that Out is one.
 	Terminal bool
 }

@@ -211,7 +211,7 @@ type Config struct {
 	OutItemize     int          // 2: unchanged entries too (-ii)
 	LogBefore      bool         // the line precedes the data
 	Human          int
-	Progress       *report.Progress
+	Progress       *report.Progress // of a client
 
 	// Swarm is what a client that receives may use beside the connection, nil
 	// for nothing.

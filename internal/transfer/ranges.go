@@ -100,7 +100,7 @@ func (r *Ranges) Close() {
 // closes it.
 func (s *Sender) ranges(file *os.File, size int64, out compress.Writer) (delta.Stats, error) {
 	fr := fileRange{file: file, size: size}
-	if s.c.Progress != nil && size >= rangeStep {
+	if p := s.c.Progress; p != nil && p.Shown() && size >= rangeStep {
 		fr.at = make(chan int64)
 	}
 	if s.handed = s.c.Ranges.push(fr, s.c.W.Flush); !s.handed {

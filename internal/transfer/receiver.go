@@ -77,11 +77,9 @@ func (v *receiver) run() error {
 			return err
 		}
 		if rq.ndx == wire.NdxDone {
-			if p := c.Progress; p != nil && v.cur != nil {
+			if p := c.Progress; p != nil && v.cur != nil && v.log.Info(report.InfoProgress, 2) && (len(v.lists) > 0 || !c.Setup.IncRecurse) {
 				v.setIndex(nil, 0)
-				if v.log.Info(report.InfoProgress, 2) {
-					p.End(0)
-				}
+				p.End(0)
 			}
 			if c.Setup.IncRecurse && len(v.lists) > 0 {
 				if c.ReadBatch {
@@ -276,9 +274,11 @@ func (v *receiver) file(rq request) error {
 	if !redo && rq.flags&report.ItemIsNew != 0 {
 		v.Stats.Created.Total++
 	}
-	v.setIndex(f, rq.ndx)
 	v.Stats.Transferred++
 	v.Stats.TransferredSize += f.Size
+	if p := c.Progress; p != nil && p.Shown() {
+		v.setIndex(f, rq.ndx)
+	}
 	if c.ReadBatch && !v.batchWanted(rq.ndx, redo) {
 		again := ""
 		if redo {
@@ -340,19 +340,13 @@ func (v *receiver) lateXattrs(f *flist.File, name string) {
 
 // setIndex tells the progress line which file is in work.
 func (v *receiver) setIndex(f *flist.File, ndx int32) {
-	p := v.c.Progress
-	if p == nil || v.cur == nil {
+	if v.cur == nil {
 		return
 	}
+	p := v.c.Progress
 	p.Update(func() {
-		p.Xferred, p.Known, p.Complete = v.Stats.Transferred+1, v.total, v.eof
+		p.Xferred, p.Known, p.Complete = v.Stats.Transferred, v.total, v.eof
 		p.XferSize, p.TotalSize, p.Busy = v.Stats.TransferredSize, v.dec.TotalSize, f != nil
-		if f == nil {
-			p.Xferred = v.Stats.Transferred
-			p.Index = int(v.cur.End()-v.cur.Num) - 1
-			return
-		}
-		p.XferSize += f.Size
 		p.Index = v.c.place(v.cur, f, ndx)
 	})
 }

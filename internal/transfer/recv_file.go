@@ -125,6 +125,10 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 		code = report.LogFile
 	}
 	c.logItem(v.log, code, it)
+	if p := c.Progress; p != nil && p.Asked() {
+		v.setIndex(f, in.rq.ndx)
+		p.Instant(c.unnamed(v.log, name))
+	}
 	return v.finish(in, ok)
 }
 

@@ -148,6 +148,9 @@ const motion = 4 << 20
 // inMotion is called as the search of a file goes on.
 func (s *Sender) inMotion(size int64) func(off int64) {
 	p, sent := s.c.Progress, int64(0)
+	if p != nil && !p.Shown() {
+		p = nil
+	}
 	if p == nil && size < 2*motion {
 		return nil
 	}

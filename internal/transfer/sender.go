@@ -130,11 +130,9 @@ func (s *Sender) Run() error {
 			return err
 		}
 		if rq.ndx == wire.NdxDone {
-			if p := s.c.Progress; p != nil && s.cur != nil {
+			if p := s.c.Progress; p != nil && s.cur != nil && s.log.Info(report.InfoProgress, 2) && (len(s.lists) > 0 || !s.c.Setup.IncRecurse) {
 				s.setIndex(nil, 0)
-				if s.log.Info(report.InfoProgress, 2) {
-					p.End(0)
-				}
+				p.End(0)
 			}
 			if s.c.Setup.IncRecurse && len(s.lists) > 0 {
 				done := s.lists[0]
@@ -229,9 +227,11 @@ func (s *Sender) answer(rq request) error {
 	if !redo && rq.flags&report.ItemIsNew != 0 {
 		s.Stats.Created.Total++
 	}
-	s.setIndex(f, rq.ndx)
 	s.Stats.Transferred++
 	s.Stats.TransferredSize += f.Size
+	if p := s.c.Progress; p != nil && p.Shown() {
+		s.setIndex(f, rq.ndx)
+	}
 	sent0, recv0 := s.c.W.Made(), s.c.R.Taken()
 	it := s.item(f, src, rq.flags, "")
 	if !s.c.xfers() {
@@ -271,6 +271,10 @@ func (s *Sender) answer(rq request) error {
 	}
 	if p := s.c.Progress; p != nil {
 		p.End(st.Size)
+		if p.Asked() {
+			s.setIndex(f, rq.ndx)
+			p.Instant(s.c.unnamed(s.log, f.Name()))
+		}
 	}
 	it.Sent, it.Recv = s.c.W.Made()-sent0, s.c.R.Taken()-recv0
 	if s.c.ShowsSums() {
@@ -296,24 +300,31 @@ func (s *Sender) answer(rq request) error {
 // setIndex tells the progress line which file is in work; nil is the last of
 // the current list.
 func (s *Sender) setIndex(f *flist.File, ndx int32) {
+	if s.cur == nil {
+		return
+	}
 	p := s.c.Progress
-	if p == nil || s.cur == nil {
-		return
-	}
-	p.Xferred, p.Known, p.Complete = s.Stats.Transferred+1, s.total, s.eof
+	p.Xferred, p.Known, p.Complete = s.Stats.Transferred, s.total, s.eof
 	p.XferSize, p.TotalSize = s.Stats.TransferredSize, s.enc.TotalSize
-	if f == nil {
-		p.Xferred = s.Stats.Transferred
-		p.Index = int(s.cur.End()-s.cur.Num) - 1
-		return
-	}
-	p.XferSize += f.Size
 	p.Index = s.c.place(s.cur, f, ndx)
 }
 
-// place counts the files of all lists up to one that is in work.
+// unnamed returns the name that precedes an instant progress, "" where a line
+// with it is printed for every file.
+func (c *Config) unnamed(l *report.Log, name string) string {
+	if l.Info(report.InfoName, 1) || c.OutItemize > 0 {
+		return ""
+	}
+	return name
+}
+
+// place counts the files of all lists up to one that is in work; nil is the
+// last of its list.
 // rsync 3.5.0 progress.c:set_current_file_index.
 func (c *Config) place(l *flist.List, f *flist.File, ndx int32) int {
+	if f == nil {
+		return int(l.End()-l.Num) - 1
+	}
 	if c.Unsorted {
 		ndx = l.Start + int32(max(0, flist.SearchActive(l.Sorted, f, c.Setup.Protocol)))
 	}

@@ -385,6 +385,10 @@ func (g *generator) swarmDone(j *swarmJob, began time.Time) {
 			index -= l.Num
 		}
 		p.File(shown, f.Size, int(index), g.total, g.eof, c.Now().Sub(began))
+		if p.Asked() {
+			p.Update(func() { p.Index, p.Known, p.Complete = int(index), g.total, g.eof })
+			p.Instant(c.unnamed(v.log, name))
+		}
 	}
 	code := report.Info
 	if c.LogBefore {
