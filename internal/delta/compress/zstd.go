@@ -33,12 +33,14 @@ func newZstdWriter(w io.Writer, cfg Config) (*zstdWriter, error) {
 	if cfg.Level >= 10 {
 		window = 8 << 20
 	}
+	// The encoder's thrifty mode would have no room behind the window, and move
+	// all of that for each block.
 	enc, err := zstd.NewWriter(&z.out,
 		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(cfg.Level)),
 		zstd.WithEncoderConcurrency(min(max(cfg.Threads, 1), 8)),
 		zstd.WithWindowSize(window),
 		zstd.WithEncoderCRC(false),
-		zstd.WithLowerEncoderMem(true),
+		zstd.WithLowerEncoderMem(false),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("compression init failed: %w", err)
