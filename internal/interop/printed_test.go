@@ -52,6 +52,10 @@ var aboutMemory = regexp.MustCompile(`expand file_list pointer array to`)
 // found the error, ends it.
 var aboutKilling = regexp.MustCompile(`received SIGUSR1 \(code 19\)`)
 
+// aboutReset matches what a daemon tells of a client that has failed and leaves
+// data unread: rsync's does so by chance, ours never.
+var aboutReset = regexp.MustCompile(`read error: Connection reset by peer \(104\)$`)
+
 // aboutTrust matches a line that Debian adds to rsync.
 var aboutTrust = regexp.MustCompile(`^(?:DATE \[PID\] )?refusing to follow a symlink owned by an untrusted user; `)
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,6 +166,9 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "daemon.log")); err == nil {
 		r.daemon = lines(string(text), places(dir))
+		if r.code != 0 && p.client != prsync {
+			r.daemon = slices.DeleteFunc(r.daemon, aboutReset.MatchString)
+		}
 		r.logged = append(r.logged, totals(string(text))...)
 	}
 	return r

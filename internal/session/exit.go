@@ -131,8 +131,9 @@ func (s *side) tellPeer(err error) error {
 	if s.endsSilently() {
 		return err
 	}
-	if tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() {
+	if !s.told && s.answered(code) {
 		s.w.MsgInt(wire.MsgErrorExit, int32(code))
+		s.told = true
 	}
 	s.reset = errors.Is(s.w.Flush(), syscall.ECONNRESET)
 	return err
@@ -187,8 +188,15 @@ func tellsExit(code exitcode.Code) bool {
 	return true
 }
 
+// answered reports whether the other side is told of a code, and answers.
+func (s *side) answered(code exitcode.Code) bool {
+	return tellsExit(code) && s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed()
+}
+
 // breakOff ends the connection because of the generator's error, while the
-// receiver still reads. A server leaves it to the client to close it.
+// receiver may still read. A server leaves it to the client to close it, a
+// client to seeOff where the other side answers: a connection that is closed
+// with data unread looks broken there, and drops what is under way.
 func (s *side) breakOff(err error) {
 	if s.w.Err() != nil && s.p.Close != nil && !s.p.local {
 		// The other side has gone: the receiver reads what it said before.
@@ -205,6 +213,11 @@ func (s *side) breakOff(err error) {
 	case s.p.Close == nil:
 	case limit > 0:
 		s.closing = time.AfterFunc(limit, s.p.Close)
+	case !s.p.Server && !s.p.local && s.told && s.w.Err() == nil:
+		s.closing = time.AfterFunc(lingerTime, s.p.Close)
+		if s.p.Kill != nil {
+			s.killing = time.AfterFunc(shellGrace, s.p.Kill)
+		}
 	default:
 		s.endShell(exitcode.Of(err, exitcode.StreamIO)) // before it meets a closed connection
 		s.p.Close()
@@ -258,8 +271,8 @@ func (s *side) linger(err error) {
 		s.closing.Stop()
 	}
 	var answer *exitcode.Error
-	switch err := s.r.Err(); {
-	case errors.As(err, &answer):
+	switch {
+	case s.r.Broken() && errors.As(s.r.Err(), &answer):
 	case !answers:
 		t := time.NewTimer(limit)
 		defer t.Stop()
@@ -267,15 +280,13 @@ func (s *side) linger(err error) {
 		case <-s.ctx.Done():
 		case <-t.C:
 		}
-	case err != nil:
+	case s.r.Broken():
 		// What comes is not to be understood any more, an answer neither.
 		defer time.AfterFunc(oldLingerTime, s.p.Close).Stop()
 		io.Copy(io.Discard, s.p.In)
 	default:
 		defer time.AfterFunc(limit, s.p.Close).Stop()
-		for s.r.Err() == nil {
-			s.r.Byte()
-		}
+		s.r.Drain()
 	}
 }
 
@@ -292,15 +303,20 @@ func (s *side) seeOff(err error) {
 	if s.p.Server || s.p.local || s.p.Close == nil {
 		return
 	}
-	defer time.AfterFunc(lingerTime, s.p.Close).Stop()
-	if s.p.Kill != nil {
-		defer time.AfterFunc(shellGrace, s.p.Kill).Stop()
+	if s.closing == nil {
+		s.closing = time.AfterFunc(lingerTime, s.p.Close)
+	}
+	defer s.closing.Stop()
+	if s.killing == nil && s.p.Kill != nil {
+		s.killing = time.AfterFunc(shellGrace, s.p.Kill)
+	}
+	if s.killing != nil {
+		defer s.killing.Stop()
 	}
 	var peer *PeerExit
 	if !errors.As(err, &peer) {
-		told := s.setup != nil && s.setup.Protocol >= 31 && s.w.Muxed() && tellsExit(exitcode.Of(err, exitcode.StreamIO))
-		for told && s.w.Err() == nil && s.r.Err() == nil {
-			s.r.Byte()
+		if s.told && s.w.Err() == nil {
+			s.r.Drain()
 		}
 		return
 	}
@@ -313,8 +329,9 @@ func (s *side) seeOff(err error) {
 	}
 }
 
-// signalGrace is how long the signal may take that comes with a lost connection.
-const signalGrace = 20 * time.Millisecond
+// signalGrace is how long the signal may take that comes with a lost connection:
+// rsync's one thread meets it before the end of the stream that follows it.
+const signalGrace = 250 * time.Millisecond
 
 // reason is the error that a run has met, with its code and text. The signal of
 // a client that ends its remote shell says more than the broken connection.
@@ -380,9 +397,7 @@ func (s *side) lostWrites(err error) error {
 	if s.p.Close != nil {
 		defer time.AfterFunc(lingerTime, s.p.Close).Stop()
 	}
-	for s.r.Err() == nil {
-		s.r.Byte()
-	}
+	s.r.Drain()
 	var peer *PeerExit
 	if errors.As(s.r.Err(), &peer) {
 		return peer

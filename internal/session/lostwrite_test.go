@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/rsyncproto"
@@ -52,6 +53,8 @@ func client(t *testing.T, in io.Reader, out io.Writer, closing func(), args ...s
 	p.Args = operands[1:]
 	if p.Sender {
 		p.Args = operands[:1]
+	} else if o.FilesFrom != "" {
+		p.Implied = filter.NewImplied(filter.ImpliedConfig{Relative: o.Relative, Dirs: o.Dirs})
 	}
 	if err := p.Prepare(); err != nil {
 		t.Fatal(err)

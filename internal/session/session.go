@@ -143,8 +143,10 @@ type side struct {
 	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
 	begun    atomic.Bool // a receiving side is generator and receiver by now
 	lost     bool        // the other side is gone
+	told     bool        // it knows that this side has failed
 	reset    bool        // it had left data unread, as our last words to it show
 	closing  *time.Timer // closes the connection after the generator's error
+	killing  *time.Timer // and ends the remote shell
 	abortErr error
 	stop     chan struct{}
 	once     sync.Once

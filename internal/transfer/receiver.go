@@ -169,6 +169,9 @@ func (v *receiver) read() (request, error) {
 		if err := r.Err(); err != nil {
 			return request{}, err
 		}
+		if err := v.ended(); err != nil {
+			return request{}, err
+		}
 		switch {
 		case ndx == wire.NdxDone:
 			return request{ndx: ndx}, nil

@@ -57,6 +57,10 @@ type Receiving struct {
 
 	swarm receivingSwarm
 
+	// over is the generator's error, with which the receiver ends where it next
+	// takes something of the stream: the rest is for whoever sees the peer off.
+	over atomic.Pointer[error]
+
 	pmu sync.Mutex // guards partial and backup until they are open
 
 	dmu      sync.Mutex // guards the default permissions cache
@@ -122,6 +126,14 @@ func (c *Config) rules() meta.Rules {
 		r.Xattrs.Exclude = func(name string) bool { return c.Filters.CheckXattr(name) < 0 }
 	}
 	return r
+}
+
+// ended returns the generator's error once that has ended the run.
+func (r *Receiving) ended() error {
+	if err := r.over.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Files returns how many entries have arrived.
@@ -222,7 +234,12 @@ func (r *Receiving) Run() error {
 			err = nil // the peer has gone after all was done
 		}
 	} else {
-		// The receiver, which owns the incoming stream, meets its end.
+		// The receiver, which owns the incoming stream, meets its end. If it is the
+		// outgoing one that broke, it reads what the peer said before it went.
+		if r.c.W.Err() == nil {
+			over := err
+			r.over.Store(&over)
+		}
 		if r.c.Abort != nil {
 			r.c.Abort(err)
 		}

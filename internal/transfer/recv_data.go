@@ -154,6 +154,9 @@ func (v *receiver) readTokens(f *flist.File, w *writing, ap *delta.Applier, head
 		if t.End {
 			return nil
 		}
+		if err := v.ended(); err != nil {
+			return err
+		}
 		if p != nil {
 			p.Show(ap.Offset(), f.Size)
 		}

@@ -80,9 +80,10 @@ type Reader struct {
 	// Tee receives a copy of all demultiplexed data, for --write-batch.
 	Tee io.Writer
 
-	total atomic.Int64
-	err   error
-	small [16]byte
+	total  atomic.Int64
+	err    error
+	broken bool // err is the stream's own, not that of who decodes it
+	small  [16]byte
 }
 
 // NewReader returns a Reader of the raw, not multiplexed, stream.
@@ -118,6 +119,33 @@ func (r *Reader) Err() error { return r.err }
 // Fail makes err the reader's error unless it has one already.
 func (r *Reader) Fail(err error) {
 	if r.err == nil {
+		r.err = err
+	}
+}
+
+// Broken reports whether nothing more can be read: the connection or its frames
+// came to an end, or a message said so, whereas after the error of a decoder the
+// frames go on.
+func (r *Reader) Broken() bool { return r.broken }
+
+// end is Fail for what ends the stream itself.
+func (r *Reader) end(err error) {
+	r.Fail(err)
+	r.broken = true
+}
+
+// Drain drops what comes until the stream is broken. The error of a decoder
+// does not keep it from that, and stays the reader's.
+func (r *Reader) Drain() {
+	err := r.err
+	if r.broken {
+		return
+	}
+	r.err, r.Tee = nil, nil
+	for n := r.avail(); n > 0; n = r.avail() {
+		r.take(n)
+	}
+	if err != nil {
 		r.err = err
 	}
 }
@@ -158,7 +186,7 @@ func (r *Reader) fill() bool {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	r.Fail(err)
+	r.end(err)
 	return false
 }
 
@@ -189,11 +217,11 @@ func (r *Reader) frame() bool {
 			continue
 		}
 		if tag < 0 || tag > int(MsgNoSend) {
-			r.Failf("%w %d", ErrMuxTag, tag)
+			r.end(fmt.Errorf("%w %d", ErrMuxTag, tag))
 			return false
 		}
 		if n > maxMsgLen {
-			r.Failf("message %d of %d bytes exceeds the limit of %d", tag, n, maxMsgLen)
+			r.end(fmt.Errorf("message %d of %d bytes exceeds the limit of %d", tag, n, maxMsgLen))
 			return false
 		}
 		if cap(r.msg) < n {
@@ -205,7 +233,7 @@ func (r *Reader) frame() bool {
 		}
 		if r.OnMsg != nil {
 			if err := r.OnMsg(Msg(tag), m); err != nil {
-				r.Fail(err)
+				r.end(err)
 				return false
 			}
 		}
