@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
-	"github.com/prsync/prsync/internal/host/statedir"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // holdings is what the central host knows that a volunteer holds, as deltas
@@ -171,7 +171,7 @@ func (h *holdings) answered(version int64) (more bool) {
 	h.acked.Covers = maps.Clone(p.covers)
 	h.clear()
 	if b, err := json.Marshal(&h.acked); err == nil {
-		if err := statedir.Replace(h.file, b, 0o644); err != nil {
+		if err := fsroot.ReplacePath(h.file, b, 0o644); err != nil {
 			h.log.Warn("what the host knows is not kept; a restart will state everything", "error", err)
 		}
 	}

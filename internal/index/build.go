@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // builder writes what a scan found as a generation.
@@ -51,7 +52,7 @@ func (s *scan) build(number int64) error {
 		return err
 	}
 	var err error
-	if b.out, err = newPageWriter(s.x.root, generationName(number)+tmpSuffix); err != nil {
+	if b.out, err = newPageWriter(s.x.root, generationName(number)+fsroot.TempSuffix); err != nil {
 		return err
 	}
 	defer b.out.f.Close()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // commit makes generation number, whose files but delta and CURRENT are
@@ -19,17 +20,17 @@ func (x *Index) commit(number int64, added, dropped []content.ID) error {
 		name string
 		run  func() error
 	}{
-		{"rename generation", func() error { return x.root.Rename(name+tmpSuffix, name) }},
+		{"rename generation", func() error { return x.root.Rename(name+fsroot.TempSuffix, name) }},
 		{"write delta", func() error {
 			if number == 1 {
 				return nil // a change from nothing is everything
 			}
-			return writeFile(x.root, deltaName(number), encodeDelta(added, dropped))
+			return fsroot.ReplaceFile(x.root, deltaName(number), encodeDelta(added, dropped), 0o644)
 		}},
-		{"sync packs", func() error { return syncDir(x.root, packsDir) }},
-		{"sync generation", func() error { return syncDir(x.root, ".") }},
-		{"write current", func() error { return writeFile(x.root, currentName, fmt.Appendf(nil, "%d\n", number)) }},
-		{"sync current", func() error { return syncDir(x.root, ".") }},
+		{"sync packs", func() error { return fsroot.SyncDir(x.root, packsDir) }},
+		{"sync generation", func() error { return fsroot.SyncDir(x.root, ".") }},
+		{"write current", func() error { return fsroot.ReplaceFile(x.root, currentName, fmt.Appendf(nil, "%d\n", number), 0o644) }},
+		{"sync current", func() error { return fsroot.SyncDir(x.root, ".") }},
 	}
 	for _, s := range steps {
 		if err := x.step(s.name); err != nil {
@@ -141,8 +142,8 @@ func (x *Index) openBefore(n int64) (*Reader, error) {
 // ours tells whether a name in the state directory is one that we make: a
 // stranger's file is left alone.
 func ours(name string) bool {
-	name, tmp := strings.CutSuffix(name, tmpSuffix)
-	if tmp && (name == currentName || name == learnedName || name+tmpSuffix == stageName) {
+	name, tmp := strings.CutSuffix(name, fsroot.TempSuffix)
+	if tmp && (name == currentName || name == learnedName || name+fsroot.TempSuffix == stageName) {
 		return true
 	}
 	for _, prefix := range []string{"gen-", "data-", "delta-"} {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 var errCrash = errors.New("crash")
@@ -109,7 +111,7 @@ func assertNoLeftovers(t *testing.T, st string) {
 	}
 	generations := 0
 	for _, n := range names {
-		if strings.HasSuffix(n.Name(), tmpSuffix) {
+		if strings.HasSuffix(n.Name(), fsroot.TempSuffix) {
 			t.Errorf("%s is left over", n.Name())
 		}
 		if strings.HasPrefix(n.Name(), "gen-") {

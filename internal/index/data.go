@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/zeebo/xxh3"
 )
 
@@ -36,7 +37,7 @@ type dataWriter struct {
 
 func (d *dataWriter) append(sig, kept []byte) (off int64, err error) {
 	if d.f == nil {
-		if d.f, err = d.root.Create(dataName(d.number) + tmpSuffix); err != nil {
+		if d.f, err = d.root.Create(dataName(d.number) + fsroot.TempSuffix); err != nil {
 			return 0, err
 		}
 		d.w = bufio.NewWriterSize(d.f, 1<<18)
@@ -73,7 +74,7 @@ func (d *dataWriter) finish() error {
 	}
 	d.f = nil
 	if err == nil {
-		err = d.root.Rename(dataName(d.number)+tmpSuffix, dataName(d.number))
+		err = d.root.Rename(dataName(d.number)+fsroot.TempSuffix, dataName(d.number))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", dataName(d.number), err)
@@ -86,7 +87,7 @@ func (d *dataWriter) discard() {
 	if d.f != nil {
 		d.f.Close()
 		d.f = nil
-		d.root.Remove(dataName(d.number) + tmpSuffix)
+		d.root.Remove(dataName(d.number) + fsroot.TempSuffix)
 	}
 }
 

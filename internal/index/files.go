@@ -26,7 +26,6 @@ const (
 	lockName    = "lock"
 	learnedName = "learned"
 	packsDir    = "packs"
-	tmpSuffix   = ".tmp"
 )
 
 func generationName(n int64) string { return fmt.Sprintf("gen-%08d", n) }
@@ -55,35 +54,6 @@ func readCurrent(root *os.Root) (int64, error) {
 		return 0, corrupt("%s holds %.20q", currentName, b)
 	}
 	return n, nil
-}
-
-// writeFile puts data under name, on disk before it appears.
-func writeFile(root *os.Root, name string, data []byte) error {
-	f, err := root.Create(name + tmpSuffix)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = root.Rename(name+tmpSuffix, name)
-	}
-	return err
-}
-
-// syncDir makes renames in the directory durable.
-func syncDir(root *os.Root, name string) error {
-	d, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // readDir returns the names in the directory, none when it does not exist.

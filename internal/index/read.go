@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // queued is a file to read with what happens to its result.
@@ -258,7 +259,7 @@ func (p *packing) finish() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(p.x.root, packsDir+"/"+pack.InfoHash.String(), pack.Metainfo("", nil)); err != nil {
+	if err := fsroot.ReplaceFile(p.x.root, packsDir+"/"+pack.InfoHash.String(), pack.Metainfo("", nil), 0o644); err != nil {
 		return fmt.Errorf("pack %s: %w", pack.Name, err)
 	}
 	p.packs = append(p.packs, packRecord{

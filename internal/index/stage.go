@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // The stage holds the entries of the generation being made, in order, on disk:
 // between the walk, the reading of files and the writing of the generation
 // nothing in memory grows with the number of paths but a few bytes for each.
-const stageName = "stage" + tmpSuffix
+const stageName = "stage" + fsroot.TempSuffix
 
 type staged struct {
 	entry

@@ -17,10 +17,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // Role is one of the two services.
@@ -124,26 +125,7 @@ func Write(dir string, role Role, r *Registry) error {
 	if err != nil {
 		return err
 	}
-	return Replace(registry(dir, role), append(b, '\n'), 0o644)
-}
-
-// Replace writes a file beside the old one, syncs it and renames it.
-func Replace(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	return err
+	return fsroot.ReplacePath(registry(dir, role), append(b, '\n'), 0o644)
 }
 
 // Read returns the registry of a service; the error wraps fs.ErrNotExist when

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 func tokenKey(dir string) string { return filepath.Join(dir, string(Central), "token.key") }
@@ -31,5 +32,5 @@ func MakeTokenKey(dir string) ([]byte, error) {
 	}
 	b := make([]byte, content.TokenKeyLen)
 	rand.Read(b)
-	return b, Replace(tokenKey(dir), b, 0o600)
+	return b, fsroot.ReplacePath(tokenKey(dir), b, 0o600)
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/prsync/prsync/internal/content"
+	"github.com/prsync/prsync/internal/fsroot"
 )
 
 // What is kept in the state dir:
@@ -104,7 +105,7 @@ func (m *Memory) Save(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tracker snapshot: %w", err)
 	}
-	if err := writeAtomic(filepath.Join(m.dir, snapshotName), data); err != nil {
+	if err := fsroot.ReplacePath(filepath.Join(m.dir, snapshotName), data, 0o600); err != nil {
 		return fmt.Errorf("tracker snapshot: %w", err)
 	}
 	for _, n := range journals(m.dir) {
@@ -224,31 +225,4 @@ func (r *reader) u32() uint32 {
 		return binary.LittleEndian.Uint32(b)
 	}
 	return 0
-}
-
-func writeAtomic(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
