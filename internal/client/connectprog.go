@@ -61,11 +61,13 @@ func (d *dialer) runProgram(ctx context.Context, command string) (*Conn, error) 
 		return nil, failed(exitcode.SocketIO, d.amSender, err, "socketpair_tcp failed")
 	}
 	defer end.Close()
-	shell := d.env.getenv("RSYNC_SHELL")
-	if shell == "" {
-		shell = "/bin/sh"
+	// Without RSYNC_SHELL it is system(3)'s, which calls it "sh" in its messages.
+	shell, name := "/bin/sh", "sh"
+	if s := d.env.getenv("RSYNC_SHELL"); s != "" {
+		shell, name = s, s
 	}
 	cmd := exec.Command(shell, "-c", command)
+	cmd.Args[0] = name
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, d.env.Stderr
 	cmd.Env = environ(cmd, d.env)
 	p, err := start(ctx, cmd, true)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 )
 
 // maxHookOutput is how much a pre-xfer exec can tell a client.
@@ -42,17 +43,23 @@ func expandHooks(m *conf.Module, look conf.LookupFunc) (hooks, error) {
 	return h, nil
 }
 
+const systemShell = "/bin/sh"
+
 // hookShell is the shell that runs commands.
 func hookShell(env []string) string {
 	if s, ok := lookup(env, "RSYNC_SHELL"); ok {
 		return s
 	}
-	return "/bin/sh"
+	return systemShell
 }
 
 // runShell runs a command with env and input and waits for its end.
 func runShell(command string, env []string, input []byte) (syscall.WaitStatus, error) {
-	cmd := exec.Command(hookShell(env), "-c", command)
+	shell := hookShell(env)
+	cmd := exec.Command(shell, "-c", command)
+	if shell == systemShell {
+		cmd.Args[0] = "sh" // as system(3) calls it, in its messages too
+	}
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), os.Stdout, os.Stderr
 	return waitStatus(cmd.Run(), cmd)
@@ -164,7 +171,7 @@ func (h *helper) finishPreXfer(command string, env []string) error {
 	h.stdout.Close()
 	status, err := waitStatus(h.cmd.Wait(), h.cmd)
 	if err = errors.Join(sent, err); err != nil {
-		return fmt.Errorf("pre-xfer exec returned failure (-1): %w", err)
+		return exitcode.New(exitcode.Unsupported, "pre-xfer exec returned failure (-1): %w", err)
 	}
 	if status.Exited() && status.ExitStatus() == 0 {
 		return nil
@@ -178,5 +185,5 @@ func (h *helper) finishPreXfer(command string, env []string) error {
 		text += ":"
 	}
 	text += "\n" + strings.ReplaceAll(string(output), "\r\n", "\n")
-	return errors.New(strings.TrimSuffix(text, "\n"))
+	return exitcode.New(exitcode.Unsupported, "%s", strings.TrimSuffix(text, "\n"))
 }

@@ -200,7 +200,8 @@ func TestBrokenServers(t *testing.T) {
 var sentSoFar = regexp.MustCompile(`sent \d+ bytes`)
 
 // TestDaemonRules compares what is said, and logged, of filter rules that a
-// daemon meets and cannot take: in files of the module, and in its own.
+// daemon meets and cannot take, in files of the module, and in its own, and of
+// commands that forbid a transfer.
 func TestDaemonRules(t *testing.T) {
 	needPeer(t)
 	for _, args := range []string{
@@ -213,6 +214,8 @@ func TestDaemonRules(t *testing.T) {
 		"-a --delete --filter=:_.more local/ rsync://h/plain/",
 		"-a --delete --filter=:_.own local/ rsync://h/plain/sub/",
 		"-a rsync://h/excludes/ to/",
+		"-a rsync://h/silent/ to/", "-a rsync://h/talking/ to/", "-a local/ rsync://h/talking/", "-a rsync://h/unknown/ to/",
+		"-a --files-from=list rsync://h/talking/ to/",
 	} {
 		if strings.Contains(args, "/root/") && !root() {
 			continue
@@ -231,7 +234,10 @@ func TestDaemonRules(t *testing.T) {
 					"m/sub/.more": ". .none\n", "m/sub/.bad": "- fine\n-x? bogus\n", "m/sub/.rsync-filter": "merge .missing\n", "m/f": "f", "local/f": "f",
 					"local/.more": "merge .missing\n", "m/sub/.own": "merge .missing\n",
 					"conf": "log file = " + dir + "/log\nread only = no\n[plain]\npath = " + dir + "/m\nuse chroot = no\n" +
-						"[root]\npath = " + dir + "/m\nuse chroot = yes\n[excludes]\npath = " + dir + "/m\nexclude from = " + dir + "/none\n",
+						"[root]\npath = " + dir + "/m\nuse chroot = yes\n[excludes]\npath = " + dir + "/m\nexclude from = " + dir + "/none\n" +
+						"[silent]\npath = " + dir + "/m\nuse chroot = no\npre-xfer exec = exit 3\n" +
+						"[talking]\npath = " + dir + "/m\nuse chroot = no\npre-xfer exec = echo not today; echo nor tomorrow; exit 4\n" +
+						"[unknown]\npath = " + dir + "/m\nuse chroot = no\npre-xfer exec = no-such-command-at-all\n", "list": "f\n",
 				} {
 					check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 				}

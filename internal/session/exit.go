@@ -161,7 +161,9 @@ const refusalTime = 400 * time.Millisecond
 func (s *side) refuse(err error, code exitcode.Code) {
 	var e *exitcode.Error
 	if !errors.As(err, &e) || e.Err != nil {
-		s.log.Printf(report.Error, "%s\n", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") { // a hook may have printed several
+			s.log.Printf(report.Error, "%s\n", line)
+		}
 	}
 	s.w.Flush()
 	t := time.NewTimer(refusalTime)
