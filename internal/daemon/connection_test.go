@@ -133,6 +133,22 @@ func TestSecludedArguments(t *testing.T) {
 	}
 }
 
+// TestOldSecludedArguments has what rsync's clients send below protocol 30: the
+// open arguments hold the paths too.
+func TestOldSecludedArguments(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\nuse chroot = no\n")
+	c := h.dial(t)
+	c.line()
+	c.send("@RSYNCD: 29\nm\n")
+	if l := c.line(); l != "@RSYNCD: OK" {
+		t.Fatal(l)
+	}
+	c.send("--server\n-s\n(null)\n.\nm/to/new/\n\nrsync\x00-v\x00.\x00m/to/new/\x00\x00")
+	if s := c.answer(); strings.Join(s.Operands, " ") != ". to/new/" {
+		t.Errorf("operands %q", s.Operands)
+	}
+}
+
 func TestOldProtocolArguments(t *testing.T) {
 	h := start(t, "[m]\npath = DIR/m\nuse chroot = no\n")
 	c := h.dial(t)

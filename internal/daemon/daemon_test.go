@@ -67,7 +67,7 @@ func testConfig(file string) Config {
 // told is what testServe writes to the client about its session.
 type told struct {
 	Module, Addr, Host, User, Path, Dir, FullPath      string
-	Args                                               []string
+	Args, Operands                                     []string
 	Paths, Err, Cwd                                    string
 	Env                                                map[string]string
 	UID, GID, Protocol, PID                            int
@@ -79,7 +79,7 @@ type told struct {
 
 func testServe(ctx context.Context, s *Session) error {
 	out := told{Module: s.Module.Name, Addr: s.Addr, Host: s.Host, User: s.User, Path: s.Module.Path, Dir: s.Dir,
-		FullPath: s.FullPath, Args: s.Args, Paths: s.Paths, UID: os.Getuid(), GID: os.Getgid(), Protocol: s.Protocol,
+		FullPath: s.FullPath, Args: s.Args, Operands: s.Operands, Paths: s.Paths, UID: os.Getuid(), GID: os.Getgid(), Protocol: s.Protocol,
 		ReadOnly: s.ReadOnly, Sender: s.Options.Sender, Chrooted: s.Chrooted, Inner: s.Inner, Secure: s.SecureLinks,
 		Numeric: s.NumericIDs, Munge: s.MungeLinks, PID: os.Getpid(), Env: map[string]string{}}
 	out.Groups, _ = os.Getgroups()

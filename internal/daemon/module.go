@@ -306,7 +306,11 @@ func (c *connection) readRequest(s *Session) (early []string, err error) {
 	if len(s.Args) == 0 {
 		s.Args = []string{"rsyncd"}
 	}
+	exposed := len(s.Operands)
 	c.parse(s, append(early[1:len(early):len(early)], s.Args[1:]...), true)
+	if s.Err == nil { // rsync below protocol 30 sends its paths openly too, where they do not count
+		s.Operands = s.Operands[exposed:]
+	}
 	return early, nil
 }
 
