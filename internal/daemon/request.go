@@ -9,6 +9,7 @@ import (
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/rsyncproto"
 )
 
 // refusals returns what the module's clients may not ask for.
@@ -34,8 +35,11 @@ func (c *connection) parse(s *Session, args []string, secluded bool) {
 		Refuse:   c.refusals(s.Module),
 		Secluded: secluded,
 	})
-	if s.Err != nil {
-		s.Options = options.New()
+	if s.Err != nil { // what was read by then decides how the client is told
+		if s.Options == nil {
+			s.Options = options.New()
+		}
+		s.Options.CapabilityString = strings.ReplaceAll(s.Options.CapabilityString, string(rsyncproto.OfferLetter), "")
 		s.Options.Sender = slices.Contains(args, "--sender") // for the log
 	}
 }

@@ -275,6 +275,8 @@ var combinations = []scenario{
 	{name: "daemon-no-compress", args: "-azi --no-W", conf: "dont compress = *.txt *", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-nonreadable", args: "-ai", conf: "ignore nonreadable = yes\nignore errors = yes", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-refuse", args: "-aci --delete", conf: "refuse options = delete checksum", only: []way{daemonPush, daemonPull}},
+	{name: "daemon-unknown-option", args: "-avi -M--no-such", loose: []string{"stderr"}, only: []way{daemonPush, daemonPull}},
+	{name: "daemon-unknown-option-known", args: "-avi --delete-before -M--no-such", loose: []string{"stderr"}, only: []way{daemonPush, daemonPull}},
 	{name: "daemon-refuse-all", args: "-ai", conf: "refuse options = * !a !v !i", only: []way{daemonPush, daemonPull}},
 	{name: "daemon-max-verbosity", args: "-avvv", conf: "max verbosity = 1", from: []string{"size/"}, loose: []string{"stdout"}, only: []way{daemonPush, daemonPull}},
 	{name: "daemon-temp-dir", args: "-ai", conf: "temp dir = /tmp", only: []way{daemonPush}, prepare: dirs("tmp")},

@@ -137,6 +137,9 @@ func parse(argv []string, env Env, server bool) (*Options, []string, error) {
 	var req *request
 	if !errors.As(err, &req) {
 		if err != nil {
+			if server { // which still has to agree with its client how to say so
+				p.finish(nil) // its error is not the first
+			}
 			return p.o, nil, err
 		}
 		if w.exec != nil {
