@@ -191,10 +191,10 @@ func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // Run receives everything. The list and the destination are known already.
 func (r *Receiving) Run() error {
+	r.openAlts()
 	if err := r.openDirs(); err != nil {
 		return err
 	}
-	r.openAlts()
 	r.log = r.c.Log.As("receiver") // from now on the receiver reads the lists
 	if r.c.Begin != nil {
 		r.c.Begin()
