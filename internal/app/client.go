@@ -158,11 +158,15 @@ func (p *program) localServer(o *options.Options) (*options.Options, error) {
 			return nil, p.lostServer(err)
 		}
 	}
+	if o.Append != options.AppendNone && o.WholeFile != options.No {
+		args = append([]string{"-W"}, args...) // which a local copy has settled by then
+	}
 	so, _, err := options.ParseServer(args, p.optionEnv())
 	if err != nil {
 		return nil, p.lostServer(err)
 	}
 	// What both share is not parsed anew.
+	so.IncRecursive = o.IncRecursive
 	so.Iconv, so.Batch, so.BatchFile, so.FilterRules, so.WholeFile = o.Iconv, o.Batch, o.BatchFile, o.FilterRules, o.WholeFile
 	so.CapabilityString, so.SecludedArgs = "", false
 	return so, nil

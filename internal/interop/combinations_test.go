@@ -210,6 +210,7 @@ var combinations = []scenario{
 		check(t, os.Chown(filepath.Join(d, "own"), 1, 1))
 	}},
 	{name: "copy-as-refused", args: "-ai --copy-as=daemon:daemon", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
+	{name: "copy-as-nobody", args: "-ai --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
 	{name: "no-super", args: "-ai --no-super", from: []string{"mode", "special"}, needs: needRoot},
 	{name: "access-times-twice", args: "-aUUi", own: true, since: 28},
 	{name: "chmod-links", args: "-aHi --chmod=D755,F644"},
@@ -334,5 +335,10 @@ var combinations = []scenario{
 	{name: "bad-dest", args: "-ai --compare-dest=../a --copy-dest=../b", from: []string{"size/"}},
 	{name: "bad-suffix", args: "-abi --suffix=/x", from: []string{"size/"}},
 	{name: "bad-temp-dir", args: "-ai -T/nonexistent/tmp", from: []string{"size/"}},
+	{name: "remote-option-limit", args: "-ai -M--bwlimit=90000", dest: nothing, only: []way{local}},
+	{name: "remote-option-sparse", args: "-ai -M--sparse", dest: nothing, only: []way{local}},
+	{name: "remote-option-known", args: "-ai --no-i-r -M--bwlimit=90000", only: []way{local}},
+	{name: "remote-option-append", args: "-ai --append -M--numeric-ids", only: []way{local}, loose: []string{"stderr"}},
+	{name: "bad-temp-dir-beside", args: "-ai -T/nonexistent/tmp --copy-dest=../nowhere", from: []string{"size/"}},
 	{name: "bad-remote", args: "-ai -M-x --no-such", from: []string{"size/"}, only: []way{push, pull}},
 }

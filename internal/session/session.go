@@ -160,6 +160,9 @@ func Run(ctx context.Context, p Params) error {
 		return err
 	}
 	if err := copyAs(s); err != nil {
+		if p.Kill != nil {
+			p.Kill() // it would tell of a lost connection
+		}
 		return err
 	}
 	err = s.run(ctx)
@@ -198,8 +201,10 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 	if p.ServerOpts != nil {
 		srv.Opts = p.ServerOpts
 	}
-	p.ranges = &transfer.Ranges{}
-	defer p.ranges.Close()
+	if p.ServerOpts == nil { // else one side may have to see the bytes, and the other not know
+		p.ranges = &transfer.Ranges{}
+		defer p.ranges.Close()
+	}
 	srv.ranges = p.ranges
 
 	cs, err := newSide(&p)
@@ -220,7 +225,9 @@ func RunLocal(ctx context.Context, p Params, dest string) error {
 		err := ss.run(ctx)
 		fromR.Close()
 		toR.Close()
-		p.ranges.Close() // the sender may be waiting for room
+		if p.ranges != nil {
+			p.ranges.Close() // the sender may be waiting for room
+		}
 		done <- err
 	}()
 	p.Wait = func() int { return 0 }
