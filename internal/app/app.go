@@ -348,6 +348,11 @@ func (p *program) server(args []string) error {
 	sp := session.Params{
 		Opts: o, Server: true, Sender: o.Sender, In: in, Out: session.Limit(out, o.Bwlimit), Args: operands, Env: env,
 		Close: func() {
+			// Ended by a signal: the client is to find our status together with
+			// the end of the stream, as that of a process that just ends.
+			if past := time.Unix(1, 0); ctx.Err() != nil && in.SetDeadline(past) == nil && out.SetDeadline(past) == nil {
+				return
+			}
 			for _, f := range []*os.File{in, out, p.stdin, p.stdout} {
 				f.Close()
 			}

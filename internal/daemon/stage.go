@@ -75,10 +75,10 @@ func Run(ctx context.Context, cfg Config, detach bool) error {
 		return runHook()
 	case stageTransfer:
 		runtime.GOMAXPROCS(connectionProcs)
-		return d.serveHandoff(ctx)
+		return d.serveHandoff(d.untilHangup(ctx))
 	case stageConnection:
 		runtime.GOMAXPROCS(connectionProcs)
-		return d.serveSocket(ctx)
+		return d.serveSocket(d.untilHangup(ctx))
 	case stageDetached:
 		return d.listenDetached(ctx)
 	}
@@ -88,12 +88,29 @@ func Run(ctx context.Context, cfg Config, detach bool) error {
 				return exitcode.New(exitcode.FileIO, "cannot leave the standard streams: %w", err)
 			}
 		}
-		return d.serveSocket(ctx)
+		return d.serveSocket(d.untilHangup(ctx))
 	}
 	if detach {
 		return d.detach()
 	}
 	return d.listen(ctx, nil)
+}
+
+// untilHangup returns a context that SIGHUP ends too: for a process that serves
+// one client it is a signal as any other.
+func (d *daemon) untilHangup(ctx context.Context) context.Context {
+	if d.Hangup == nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-d.Hangup:
+			cancel(exitcode.Silent(exitcode.Signal))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx
 }
 
 // ServeShell serves the client of a daemon that a remote shell started: the

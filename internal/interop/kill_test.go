@@ -146,9 +146,9 @@ func runAndKill(t *testing.T, dir string, argv, env []string, at time.Duration, 
 	}
 	kill := time.AfterFunc(at, func() { syscall.Kill(whom, syscall.SIGKILL) })
 	defer kill.Stop()
-	hung := time.AfterFunc(patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	hung := time.AfterFunc(*patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	cmd.Wait() // its error is the signal
 	if !hung.Stop() {
-		t.Errorf("what was left of %q did not end within %v", argv, patience)
+		t.Errorf("what was left of %q did not end within %v", argv, *patience)
 	}
 }

@@ -116,7 +116,14 @@ func (s *scenario) hold(t *testing.T, protocol int, newest bool) {
 // judge reports how a run differs from the oracle's.
 func (s *scenario) judge(t *testing.T, want, got *result) {
 	t.Helper()
-	var diff []string
+	if diff := s.differences(want, got); diff != nil {
+		s.report(t, diff, want, got)
+	}
+}
+
+// differences returns how a run differs from the oracle's. It picks the lines
+// that are compared.
+func (s *scenario) differences(want, got *result) (diff []string) {
 	if got.code != want.code {
 		diff = append(diff, fmt.Sprintf("exit code %d, want %d", got.code, want.code))
 	}
@@ -133,10 +140,11 @@ func (s *scenario) judge(t *testing.T, want, got *result) {
 	diff = append(diff, sameLines("daemon's log", want.daemon, got.daemon)...)
 	diff = append(diff, s.sameTotals(want.totals, got.totals, 0)...)
 	diff = append(diff, s.sameTotals(want.logged, got.logged, goodbye)...)
-	diff = append(diff, want.tree.compare(got.tree)...)
-	if diff == nil {
-		return
-	}
+	return append(diff, want.tree.compare(got.tree)...)
+}
+
+func (s *scenario) report(t *testing.T, diff []string, want, got *result) {
+	t.Helper()
 	const most = 60
 	if len(diff) > most {
 		diff = append(diff[:most:most], fmt.Sprintf("… and %d more", len(diff)-most))

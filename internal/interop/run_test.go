@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ import (
 type scenario struct {
 	name string
 	args string   // options, split at blanks; words have no quotes, RUNDIR is the run's directory
-	more []string // options that hold blanks
+	more []string // options that hold blanks; RUNDIR as in args
 	from []string // source arguments, below the source tree; "" (its content) when there are none
 	to   string   // destination, below the run's directory; "to/" when empty, and noDest for none
 	dest func() tree
@@ -110,6 +111,9 @@ type result struct {
 	tree           snapshot
 }
 
+// options are all of a scenario's in one line.
+func (s *scenario) options() string { return strings.Join(append([]string{s.args}, s.more...), " ") }
+
 // run runs a scenario once, in a directory of its own beside the source.
 func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	t.Helper()
@@ -147,7 +151,7 @@ func (s *scenario) run(t *testing.T, w way, p pair, protocol int) *result {
 	start := time.Now()
 	r := execute(t, dir, argv, append(env, s.env...), nil)
 	r.tree = take(t, dir, start)
-	if tellsAccess.MatchString(s.args) {
+	if tellsAccess.MatchString(s.options()) {
 		r.tree.noteAccess(t, dir, start)
 	}
 	delete(r.tree, "rsyncd.conf")
@@ -217,7 +221,9 @@ func (s *scenario) command(t *testing.T, w way, p pair, protocol int, dir string
 		to = "to/"
 	}
 	argv = append([]string{p.client}, strings.Fields(strings.ReplaceAll(s.args, "RUNDIR", dir))...)
-	argv = append(argv, s.more...)
+	for _, w := range s.more {
+		argv = append(argv, strings.ReplaceAll(w, "RUNDIR", dir))
+	}
 	if protocol != 0 {
 		argv = append(argv, fmt.Sprintf("--protocol=%d", protocol))
 	}
@@ -271,7 +277,12 @@ path = ` + dir + "\n"
 }
 
 // patience is how long one run may take before it counts as hung.
-const patience = 40 * time.Second
+var patience = flag.Duration("patience", 40*time.Second, "how `long` a run may take before it counts as hung")
+
+// hung reports whether a run was ended because it took too long.
+func (r *result) hung() bool {
+	return slices.ContainsFunc(r.stderr, func(l string) bool { return strings.HasPrefix(l, "HUNG: ") })
+}
 
 // sources is looked at in a test, since what TestMain opens does not count.
 var sources = sync.OnceValue(progtest.DependOnSources)
@@ -282,7 +293,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 	t.Helper()
 	check(t, sources())
 	base := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + dir, "LC_ALL=C", "TZ=UTC", "USER=tester"}
-	ctx, stop := context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithTimeout(context.Background(), *patience)
 	defer stop()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, append(base, env...)
@@ -301,7 +312,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		r.stderr = append(r.stderr, fmt.Sprintf("HUNG: killed after %v", patience))
+		r.stderr = append(r.stderr, fmt.Sprintf("HUNG: killed after %v", *patience))
 	case err != nil && !errors.As(err, &exit):
 		r.stderr = append(r.stderr, "RUN: "+err.Error())
 	}
@@ -312,7 +323,7 @@ func execute(t *testing.T, dir string, argv, env []string, stdin []byte) *result
 // it writes its last line after the client has ended. The tests adopt it then
 // (see TestMain).
 func reap(group int) {
-	left := time.AfterFunc(patience, func() { syscall.Kill(-group, syscall.SIGKILL) })
+	left := time.AfterFunc(*patience, func() { syscall.Kill(-group, syscall.SIGKILL) })
 	defer left.Stop()
 	for {
 		switch _, err := unix.Wait4(-group, nil, 0, nil); err {

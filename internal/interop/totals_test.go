@@ -56,8 +56,8 @@ func (s *scenario) sameTotals(want, got []int64, maybe int64) []string {
 	for i, w := range want {
 		g := got[i]
 		off := max(w-g, g-w)
-		known := off%4 == 0 || reportsSearch.MatchString(s.args) || maybe > 0 && ((w-g+maybe)%4 == 0 || (w-g-maybe)%4 == 0)
-		if packs.MatchString(s.args) {
+		known := off%4 == 0 || reportsSearch.MatchString(s.options()) || maybe > 0 && ((w-g+maybe)%4 == 0 || (w-g-maybe)%4 == 0)
+		if packs.MatchString(s.options()) {
 			if off > w/5+4*frames {
 				diff = append(diff, fmt.Sprintf("total of bytes: %d, want about %d", g, w))
 			}

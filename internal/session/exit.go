@@ -81,9 +81,9 @@ func (s *side) finish(err error) error {
 		if code == exitcode.StreamIO && s.p.Lost != nil {
 			// The remote shell's own status says more than a lost connection, but
 			// for a death by a signal, in which rsync sees no status. A server's
-			// comes after its end of the stream: rsync misses it. The place stays
-			// that of the lost connection.
-			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail {
+			// comes after its end of the stream, and rsync misses it, unless a signal
+			// ended it. The place stays that of the lost connection.
+			if status := exitcode.Code(s.p.Lost()); status >= exitcode.RemoteShellFail || status == exitcode.Signal {
 				at := exitcode.Place(err, code, s.p.Sender)
 				code, err = status, (&exitcode.Error{Code: status, Err: err}).Placed(at)
 			}
