@@ -332,3 +332,40 @@ func TestPipe(t *testing.T) {
 		t.Error("writing to a closed pipe works")
 	}
 }
+
+// TestNudgeWakesForSomething: data and messages that wait wake who flushes; an
+// empty writer wakes nobody, a busy one in any case.
+func TestNudgeWakesForSomething(t *testing.T) {
+	w := NewWriter(io.Discard)
+	w.StartMux()
+	woken := func() bool {
+		w.Nudge()
+		select {
+		case <-w.Wake():
+			return true
+		default:
+			return false
+		}
+	}
+	if woken() {
+		t.Error("woken for nothing")
+	}
+	w.Int(1)
+	if !woken() {
+		t.Error("not woken for data")
+	}
+	w.Flush()
+	if woken() {
+		t.Error("woken for what is flushed")
+	}
+	w.MsgInOrder(MsgInfo, []byte("text"))
+	if !woken() {
+		t.Error("not woken for a message")
+	}
+	w.Flush()
+	w.mu.Lock()
+	if !woken() {
+		t.Error("not woken while somebody writes")
+	}
+	w.mu.Unlock()
+}

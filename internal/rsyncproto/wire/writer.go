@@ -95,12 +95,29 @@ func (w *Writer) Err() error {
 // flushes.
 func (w *Writer) SetEager(on bool) { w.eager.Store(on) }
 
-// Nudge asks whoever pumps the writer to flush what lies ready.
+// Nudge asks whoever pumps the writer to flush what lies ready, and nobody when
+// there is nothing: to wake a goroutine for each read of the other direction
+// would cost as much as the read.
 func (w *Writer) Nudge() {
+	if w.idle() {
+		return
+	}
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// idle reports that there is nothing to flush. It does not wait for a writer at
+// work, who may have more.
+func (w *Writer) idle() bool {
+	if !w.mu.TryLock() {
+		return false
+	}
+	defer w.mu.Unlock()
+	w.qmu.Lock()
+	defer w.qmu.Unlock()
+	return len(w.buf) == 0 && len(w.queue) == 0
 }
 
 // StopMux flushes and goes back to the raw stream.
