@@ -1,6 +1,9 @@
 // Command bench puts prsync beside stock rsync in one run and prints ratios of
 // medians: wall time, CPU (user and system, of all processes of both ends) and
-// peak memory. The programs take turns, so that a noisy machine disturbs both.
+// peak memory. The programs take turns, another one first in every round, so
+// that a noisy machine disturbs both. Before each run what was written is waited
+// for, and a first copy finds no other copy on the disk. A run that fails ends the
+// benchmark, and so does one whose destination is not the source afterwards.
 //
 //	go run ./scripts/bench                      everything, 5 rounds
 //	go run ./scripts/bench -rows 'local' -n 3   some rows
@@ -8,7 +11,8 @@
 //
 // It needs no root and removes its data, which lie below -dir ($TMPDIR). A row
 // is one table line; where the daemon takes part, the lines below it have
-// prsync at one end only. A "-" is what was too short to be measured.
+// prsync at one end only. A "-" is what was too short to be measured. The last
+// column is the spread of the wall times of both, (largest - smallest) / median.
 //
 // CPU and memory are of all processes of both ends, the daemon's start
 // included. Peak memory adds the peaks of the processes up: what processes
@@ -28,6 +32,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -114,8 +119,8 @@ func (b *bench) run(dir, rows, out string) error {
 		defer f.Close()
 		machine = f
 	}
-	fmt.Printf("medians of %d; load %s\n", b.rounds, load())
-	fmt.Printf("%-30s %9s %9s   %6s %6s %6s\n", "ratios are prsync / rsync", "rsync s", "prsync s", "wall", "CPU", "memory")
+	fmt.Printf("medians of %d; load %s; %s\n", b.rounds, load(), machineName(b.dir))
+	fmt.Printf("%-30s %9s %9s   %6s %6s %6s   %s\n", "ratios are prsync / rsync", "rsync s", "prsync s", "wall", "CPU", "memory", "spread")
 	for _, r := range allRows() {
 		if !match.MatchString(r.name) {
 			continue
@@ -141,6 +146,20 @@ func load() string {
 	return first
 }
 
+// machineName tells the kernel, the processors and the file system of dir.
+func machineName(dir string) string {
+	var u unix.Utsname
+	unix.Uname(&u)
+	var fs unix.Statfs_t
+	unix.Statfs(dir, &fs)
+	name, ok := map[int64]string{unix.EXT4_SUPER_MAGIC: "ext4", unix.TMPFS_MAGIC: "tmpfs", unix.XFS_SUPER_MAGIC: "xfs",
+		unix.BTRFS_SUPER_MAGIC: "btrfs", unix.OVERLAYFS_SUPER_MAGIC: "overlayfs"}[int64(fs.Type)]
+	if !ok {
+		name = fmt.Sprintf("file system %#x", fs.Type)
+	}
+	return fmt.Sprintf("Linux %s, %d processors, %s", unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), name)
+}
+
 // cleanOnSignal removes the data when the run is broken off.
 func (b *bench) cleanOnSignal() {
 	ch := make(chan os.Signal, 1)
@@ -162,14 +181,23 @@ func (b *bench) report(machine io.Writer, r row, res [][]sample) {
 			if i > 1 {
 				name = "  " + side.name
 			}
-			fmt.Printf("%-30s %9.3f %9.3f   %6s %6s %6s\n", name, base.wall, m.wall,
-				ratio(m.wall, base.wall), ratio(m.cpu, base.cpu), ratio(m.rss, base.rss))
+			fmt.Printf("%-30s %9.3f %9.3f   %6s %6s %6s   %.0f%% %.0f%%\n", name, base.wall, m.wall,
+				ratio(m.wall, base.wall), ratio(m.cpu, base.cpu), ratio(m.rss, base.rss), spread(res[0]), spread(res[i]))
 		}
 	}
 	for i, side := range r.sides {
 		m := median(res[i])
 		fmt.Fprintf(machine, "bench %s %s %.4f %.4f %.0f\n", r.name, side.name, m.wall, m.cpu, m.rss)
 	}
+}
+
+// spread is how far apart the wall times are, in percent of their median.
+func spread(all []sample) float64 {
+	lo, hi := all[0].wall, all[0].wall
+	for _, s := range all {
+		lo, hi = min(lo, s.wall), max(hi, s.wall)
+	}
+	return 100 * (hi - lo) / median(all).wall
 }
 
 func ratio(a, b float64) string {

@@ -15,6 +15,7 @@ type side struct {
 
 var (
 	localSides  = []side{{"rsync", false, false}, {"prsync", true, true}}
+	shellSides  = []side{{"rsync", false, false}, {"prsync", true, true}, {"prsync-to-rsync", true, false}, {"rsync-to-prsync", false, true}}
 	daemonSides = []side{{"rsync", false, false}, {"prsync", true, true}, {"prsync-to-rsyncd", true, false}, {"rsync-to-prsyncd", false, true}}
 )
 
@@ -34,6 +35,7 @@ const (
 	local where = iota
 	push
 	pull
+	shell // a push to a server that a remote shell starts
 	start // no transfer at all
 )
 
@@ -77,6 +79,9 @@ func allRows() []row {
 		}
 	}
 	return append(rows,
+		row{"small shell first copy", "small", empty, shell, []string{"-a"}, shellSides},
+		row{"small shell no change", "small", synced, shell, []string{"-a"}, shellSides},
+		row{"big shell first copy", "big", empty, shell, []string{"-a"}, shellSides},
 		row{"million local no change", "million", synced, local, []string{"-a"}, localSides},
 		row{"million pull no change", "million", synced, pull, []string{"-a"}, localSides},
 		row{"million push no change", "million", synced, push, []string{"-a"}, localSides})
@@ -99,14 +104,8 @@ func (b *bench) row(r row) ([][]sample, error) {
 		}
 	}
 	for round := range b.rounds {
-		order := make([]int, len(r.sides))
-		for i := range order {
-			order[i] = i
-		}
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, i := range order {
+		for turn := range r.sides {
+			i := (round + turn) % len(r.sides) // everybody is first, and last, as often
 			s, err := b.once(r, i, round)
 			if err != nil {
 				return nil, err
@@ -147,8 +146,12 @@ func (b *bench) once(r row, i, round int) (sample, error) {
 	}
 	dst := b.dest(i)
 	if r.state == empty {
-		if err := os.RemoveAll(dst); err != nil {
-			return sample{}, err
+		// Those of the others too: what they fill of the page cache is not there
+		// for who comes first.
+		for other := range r.sides {
+			if err := os.RemoveAll(b.dest(other)); err != nil {
+				return sample{}, err
+			}
 		}
 		if err := os.Mkdir(dst, 0o755); err != nil {
 			return sample{}, err
@@ -162,11 +165,32 @@ func (b *bench) once(r row, i, round int) (sample, error) {
 		dst = b.version(r.data, 1)
 	}
 	settle(b.dir)
+	from, to := src+"/", dst+"/"
+	args := slices.Clone(r.args)
 	switch r.where {
+	case shell:
+		script, err := b.shell()
+		if err != nil {
+			return sample{}, err
+		}
+		args = append(args, "-e", script, "--rsync-path="+far)
+		to, far = "host:"+to, ""
 	case push:
-		return b.measure(exe, append(slices.Clone(r.args), src+"/", modulePrefix+dst+"/"), far)
+		to = modulePrefix + to
 	case pull:
-		return b.measure(exe, append(slices.Clone(r.args), modulePrefix+src+"/", dst+"/"), far)
+		from = modulePrefix + from
+	default:
+		far = ""
 	}
-	return b.measure(exe, append(slices.Clone(r.args), src+"/", dst+"/"), "")
+	m, err := b.measure(exe, append(args, from, to), far)
+	if err == nil {
+		err = check(src, dst, r.data != "million" && round == b.rounds-1)
+	}
+	return m, err
+}
+
+// shell makes the remote shell, which runs the command here.
+func (b *bench) shell() (string, error) {
+	script := filepath.Join(b.dir, "shell")
+	return script, os.WriteFile(script, []byte("#!/bin/sh\nshift\nexec \"$@\"\n"), 0o755)
 }
