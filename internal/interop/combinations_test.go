@@ -185,8 +185,9 @@ var combinations = []scenario{
 	{name: "remove-source-dry", args: "-ani --remove-source-files", own: true},
 	{name: "remove-source-update", args: "-aui --remove-source-files --ignore-existing", own: true},
 	{name: "remove-source-dest", args: "-ai --remove-source-files --link-dest=../ref", own: true, prepare: aged("ref", "size"), dest: nothing},
-	// Of a file and a link to it, the link is sent or not as it is opened before the file is gone: a matter of who is faster.
 	{name: "remove-source-links", args: "-aLi --remove-source-files", own: true, from: []string{"link/relative", "hard/a"}},
+	// Where nothing is there yet: of what is, rsync says at once that it may go, ahead of the requests for links to it that it still holds back.
+	{name: "remove-source-links-new", args: "-aLi --remove-source-files --exclude=/link/directory", own: true, dest: nothing, since: 30},
 	{name: "remove-source-some", args: "-avi --remove-source-files", own: true, from: []string{"size/000700", "nowhere", "hard"}},
 	{name: "delete-dry", args: "-ani --delete-delay --stats"},
 	{name: "delete-one-file-system", args: "-axi --delete"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -57,5 +58,37 @@ func TestRemoveBehindLinks(t *testing.T) {
 				t.Errorf("(-: rsync, +: prsync)\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRemoveLinkedSource asks for links to a file that is up to date, which may
+// be removed at once: the links were asked for before, and so they are sent before.
+// rsync says of them that they have vanished, where it has not flushed the requests.
+func TestRemoveLinkedSource(t *testing.T) {
+	for _, p := range []string{"30", "32"} {
+		for range 5 {
+			dir, err := os.MkdirTemp(lab, "linked")
+			check(t, err)
+			t.Cleanup(func() { removeTree(dir) })
+			old := time.Unix(1_400_000_000, 0)
+			for _, d := range []string{"from/target", "to/target"} {
+				check(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+				name := filepath.Join(dir, d, "file")
+				check(t, os.WriteFile(name, []byte("content"), 0o644))
+				check(t, os.Chtimes(name, old, old))
+			}
+			check(t, os.Mkdir(filepath.Join(dir, "from/link"), 0o755))
+			check(t, os.Symlink("../target/file", filepath.Join(dir, "from/link/one")))
+			check(t, os.Symlink("one", filepath.Join(dir, "from/link/two")))
+			r := execute(t, dir, []string{prsync, "-aLi", "--no-inc-recursive", "--remove-source-files", "--protocol=" + p, "from/", "to/"}, nil, nil)
+			for _, name := range []string{"one", "two"} {
+				if text, err := os.ReadFile(filepath.Join(dir, "to/link", name)); err != nil || string(text) != "content" {
+					t.Errorf("protocol %s: %s: %q, %v; code %d\n%s", p, name, text, err, r.code, strings.Join(append(r.stdout, r.stderr...), "\n"))
+				}
+			}
+			if _, err := os.Stat(filepath.Join(dir, "from/target/file")); err == nil || r.code != 0 {
+				t.Errorf("protocol %s: the source is there still, code %d", p, r.code)
+			}
+		}
 	}
 }

@@ -11,33 +11,43 @@ func (g *generator) take() {
 	taken := g.events.take(g.taken)
 	g.taken = nil // in use
 	for _, e := range taken {
-		switch e.kind {
-		case evList:
-			g.lists = append(g.lists, e.list)
-			g.dirs = e.dirs
-			g.total += len(e.list.Files)
-			if g.c.HardLinks && !g.c.ListOnly {
-				if err := g.matchLinks(e.list); err != nil && g.ended == nil {
-					g.ended = err
-				}
-			}
-		case evEOF:
-			g.eof = true
-		case evPhase:
-			g.dones++
-		case evError:
-			if g.ended == nil {
-				g.ended = e.err
-			}
-		case evRedo, evDone, evNoSend:
-			g.status(e.kind, e.ndx)
-		case evSwarm:
-			g.swarm.ended = append(g.swarm.ended, e.job)
-		}
+		g.heard(e)
 	}
 	clear(taken)
 	g.taken = taken[:0]
 }
+
+func (g *generator) heard(e event) {
+	switch e.kind {
+	case evList:
+		g.lists = append(g.lists, e.list)
+		g.dirs = e.dirs
+		g.total += len(e.list.Files)
+		if g.c.HardLinks && !g.c.ListOnly {
+			if err := g.matchLinks(e.list); err != nil && g.ended == nil {
+				g.ended = err
+			}
+		}
+	case evEOF:
+		g.eof = true
+	case evPhase:
+		g.dones++
+	case evError:
+		if g.ended == nil {
+			g.ended = e.err
+		}
+	case evRedo, evDone, evNoSend:
+		g.status(e.kind, e.ndx)
+	case evSwarm:
+		g.swarm.ended = append(g.swarm.ended, e.job)
+	}
+}
+
+// inStep reports whether the receiver's news are taken in one by one, and only
+// where the generator has nothing else to do, as rsync's always are: what it
+// says of files that have arrived goes between its requests, and whether a source
+// is removed before another name of it is opened must not be chance.
+func (g *generator) inStep() bool { return g.c.RemoveSource || g.c.RemoveSent }
 
 // wait sleeps until the receiver tells something. A file that failed is asked
 // for again after that: as in rsync, whose generator hears of it when it has
@@ -53,8 +63,17 @@ func (g *generator) wait() error {
 	if err := g.c.W.Flush(); err != nil {
 		return g.lost(err)
 	}
-	<-g.events.signal
-	g.take()
+	if !g.inStep() {
+		<-g.events.signal
+		g.take()
+	} else {
+		e, ok := g.events.next()
+		for !ok {
+			<-g.events.signal
+			e, ok = g.events.next()
+		}
+		g.heard(e)
+	}
 	g.redo, g.failed = append(g.redo, g.failed...), nil
 	return g.ended
 }
@@ -148,11 +167,14 @@ func (g *generator) fewActive() error {
 	return nil
 }
 
-// sendSuccess tells the sender that it may remove a source file.
+// sendSuccess tells the sender that it may remove a source file. It goes behind
+// what was asked for before, which may be another name of it; rsync's overtakes
+// what it has not flushed yet, and the sender then says that the file vanished.
 func (g *generator) sendSuccess(ndx int32) {
 	if g.c.DryRun {
 		return
 	}
+	g.c.W.Flush()
 	var b [4]byte
 	g.c.W.MsgInOrder(wire.MsgSuccess, wire.AppendInt(b[:0], ndx))
 }
@@ -161,10 +183,12 @@ func (g *generator) sendSuccess(ndx int32) {
 // finished files, files to ask for again, lists that are complete.
 // rsync 3.5.0 generator.c:check_for_finished_files.
 func (g *generator) finished(redo bool) error {
-	select {
-	case <-g.events.signal:
-		g.take()
-	default:
+	if !g.inStep() {
+		select {
+		case <-g.events.signal:
+			g.take()
+		default:
+		}
 	}
 	for {
 		if g.ended != nil {

@@ -144,7 +144,11 @@ func newGenerator(r *Receiving) *generator {
 // run is the life of the generator. rsync 3.5.0 generator.c:generate_files.
 func (g *generator) run() error {
 	c := g.c
-	g.take()
+	if !g.inStep() {
+		g.take()
+	} else if e, ok := g.events.next(); ok { // the first list; what else has come by now is chance
+		g.heard(e)
+	}
 	g.debugGenr("generator starting pid=%d", c.PID)
 	if c.Delete == DeleteBefore && g.solo == "" {
 		if err := g.deletePass(); err != nil {

@@ -392,8 +392,16 @@ func (s *Sender) Success(ndx int32) error {
 	var st fsroot.Stat
 	op := "secure-open-parent"
 	from, err := s.removalRoot(src)
-	if dir := path.Dir(rel); err == nil && dir != "." {
-		_, err = from.Stat(dir)
+	behind := func() error { // what keeps the file's directory from being opened
+		if dir := path.Dir(rel); dir != "." {
+			if _, err := from.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	if err == nil && from != src.root {
+		err = behind()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.log.Syserr(report.ErrorXfer, err, "sender failed to %s %s", op, name)
@@ -425,6 +433,11 @@ func (s *Sender) Success(ndx int32) error {
 	case errors.Is(err, fs.ErrNotExist):
 		s.log.Printf(report.Info, "sender file already removed: %s\n", name)
 	default:
+		if from == src.root {
+			if berr := behind(); berr != nil {
+				op, err = "secure-open-parent", berr
+			}
+		}
 		s.log.Syserr(report.ErrorXfer, err, "sender failed to %s %s", op, name)
 	}
 	return nil

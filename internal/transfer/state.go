@@ -92,6 +92,21 @@ func (q *queue[T]) flush() {
 	}
 }
 
+// next returns the first item, if there is one.
+func (q *queue[T]) next() (v T, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 {
+		return v, false
+	}
+	v = q.items[0]
+	n := copy(q.items, q.items[1:])
+	clear(q.items[n:])
+	q.items = q.items[:n]
+	q.late = min(q.late, n)
+	return v, true
+}
+
 // take appends everything queued to buf.
 func (q *queue[T]) take(buf []T) []T {
 	q.mu.Lock()
