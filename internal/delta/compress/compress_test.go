@@ -445,3 +445,37 @@ func (r *repeater) ReadByte() (byte, error) {
 	_, err := r.Read(b[:])
 	return b[0], err
 }
+
+// TestDeflateFindsEnough compresses text of few words: at zlib's default level the
+// library's own one of that number would leave 3 % more.
+func TestDeflateFindsEnough(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(20, 8))
+	words := make([]string, 3000)
+	for i := range words {
+		words[i] = strconv.FormatUint(rnd.Uint64N(1<<rnd.Uint64N(40)), 36)
+	}
+	var text bytes.Buffer
+	for text.Len() < 1<<20 {
+		text.WriteString(words[int(rnd.ExpFloat64()*300)%len(words)])
+		text.WriteByte(' ')
+	}
+	size := func(level int) int {
+		var out bytes.Buffer
+		w, err := NewWriter(&out, Config{Choice: Zlibx, Level: level, Protocol: 31})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p := text.Bytes(); len(p) > 0; p = p[min(len(p), 32<<10):] {
+			if err := w.Literal(p[:min(len(p), 32<<10)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.End(); err != nil {
+			t.Fatal(err)
+		}
+		return out.Len()
+	}
+	if six, most := size(6), size(9); six > most+most/100 {
+		t.Errorf("%d bytes at level 6, %d at level 9", six, most)
+	}
+}
