@@ -244,6 +244,8 @@ var combinations = []scenario{
 
 	// What is printed.
 	{name: "out-format-all", args: "-a --no-W", more: []string{"--out-format=%a|%B|%f|%G|%h|%i|%l|%L|%M|%m|%n|%o|%P|%U|%u|%%|%z"}},
+	{name: "out-format-mode", args: "-rtE --no-W", more: []string{"--out-format=%B %n"}},
+	{name: "out-format-mode-new", args: "-r --log-file=run.log", more: []string{"--out-format=%B %n", "--log-file-format=%B %n"}, dest: nothing},
 	{name: "out-format-sum", args: "-a --no-W", more: []string{"--out-format=%C %n"}},
 	{name: "out-format-sum-md5", args: "-a --cc=md5", more: []string{"--out-format=%C %n"}, dest: nothing},
 	{name: "out-format-operations", args: "-aH --delete --backup", more: []string{"--out-format=%o %i %n%L"}},

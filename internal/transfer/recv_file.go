@@ -83,6 +83,7 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	in.mode = f.Mode
 	if !c.Perms {
 		in.mode = meta.DestMode(in.mode, st.Mode, v.defaultPerms(dirOf(name)), in.basis != nil, c.Executability)
+		it.Mode = in.mode
 	}
 	if rescue := in.rq.rescue; rescue != nil {
 		in.mode = rescue.mode
