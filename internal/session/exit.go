@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -413,11 +414,14 @@ func (s *side) connError(err error) error {
 	op := ""
 	var ne *net.OpError
 	var pe *fs.PathError
+	var se *os.SyscallError
 	switch {
 	case errors.As(err, &ne):
 		op = ne.Op
 	case errors.As(err, &pe):
 		op = pe.Op
+	case errors.As(err, &se): // of a daemon's connection
+		op = se.Syscall
 	}
 	var no syscall.Errno
 	if op != "read" && op != "write" || !errors.As(err, &no) {

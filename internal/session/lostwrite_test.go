@@ -227,7 +227,7 @@ func TestWordsOfReceiverThatTakesNoFiles(t *testing.T) {
 // TestResetByMoment is a connection that the other side resets: while the two
 // agree on how to speak, and later. The texts and codes are rsync's.
 func TestResetByMoment(t *testing.T) {
-	reset := &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	bare := os.NewSyscallError("read", syscall.ECONNRESET) // as a daemon's connection says it
 	for _, tc := range []struct {
 		s    *side
 		code exitcode.Code
@@ -237,9 +237,11 @@ func TestResetByMoment(t *testing.T) {
 		{&side{p: &Params{Sender: true}}, exitcode.StreamIO, "rsync: [sender] safe_read failed to read 4 bytes: Connection reset by peer (104)"},
 		{&side{p: &Params{Remote: 31, Sender: true}, setup: &rsyncproto.Setup{}}, exitcode.SocketIO, "rsync: [sender] read error: Connection reset by peer (104)"},
 	} {
-		err := tc.s.connError(reset)
-		if exitcode.Of(err, exitcode.OK) != tc.code || err.Error() != tc.want {
-			t.Errorf("code %d, %q; want code %d, %q", exitcode.Of(err, exitcode.OK), err, tc.code, tc.want)
+		for _, reset := range []error{&net.OpError{Op: "read", Err: bare}, bare} {
+			err := tc.s.connError(reset)
+			if exitcode.Of(err, exitcode.OK) != tc.code || err.Error() != tc.want {
+				t.Errorf("%T: code %d, %q; want code %d, %q", reset, exitcode.Of(err, exitcode.OK), err, tc.code, tc.want)
+			}
 		}
 	}
 }
