@@ -116,6 +116,7 @@ var combinations = []scenario{
 	{name: "compressed-fuzzy", args: "-azi -y --no-W --delete-after", since: 29},
 	{name: "compress-threads", args: "-azi --zc=zstd --compress-threads=2 --no-W"},
 	{name: "compress-level-0", args: "-azi --compress-level=0 --no-W"},
+	{name: "delta-md5", args: "-ai --no-W --cc=md5 --stats"},
 	{name: "whole-checksum", args: "-acWi --delete"},
 	{name: "block-size-odd", args: "-ai --no-W -B701 --stats"},
 	{name: "preallocate-delta", args: "-ai --preallocate --no-W"},

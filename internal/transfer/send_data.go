@@ -175,7 +175,10 @@ func (s *Sender) fileHash() checksum.FileHash {
 
 // blockSums is how blocks and transferred files are summed.
 func (c *Config) blockSums() checksum.Config {
-	return checksum.Config{Kind: c.Setup.XferSum, Seed: c.Setup.Seed, ProperSeedOrder: c.Setup.ProperSeed, Protocol: c.Setup.Protocol}
+	// Below protocol 30 there is no MD5 but by name, and rsync's library hashes
+	// the seed first then, as the flag says it above.
+	seedFirst := c.Setup.ProperSeed || c.Setup.Protocol < 30
+	return checksum.Config{Kind: c.Setup.XferSum, Seed: c.Setup.Seed, ProperSeedOrder: seedFirst, Protocol: c.Setup.Protocol}
 }
 
 // updatesBasis tells that the receiver overwrites the basis while it reads it.
