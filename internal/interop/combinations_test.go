@@ -214,6 +214,7 @@ var combinations = []scenario{
 	{name: "copy-as-refused", args: "-ai --copy-as=daemon:daemon", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
 	{name: "copy-as-nobody", args: "-ai --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
 	{name: "no-super", args: "-ai --no-super", from: []string{"mode", "special"}, needs: needRoot},
+	{name: "access-times-devices", args: "-ai --write-devices --open-noatime --no-W", own: true, from: []string{"change/"}, to: "to/change/"},
 	{name: "access-times-twice", args: "-aUUi", own: true, since: 28},
 	{name: "chmod-links", args: "-aHi --chmod=D755,F644"},
 	{name: "chmod-executability", args: "-rtEi --chmod=F+x"},

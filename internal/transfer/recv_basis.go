@@ -1,7 +1,9 @@
 package transfer
 
 import (
+	"errors"
 	"os"
+	"syscall"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/report"
@@ -67,7 +69,13 @@ func (v *receiver) basisOf(in *incoming) (file *os.File, at place, err error) {
 			return nil
 		}
 		if c.WriteDevices {
-			g, e := p.root.OpenFile(p.name, os.O_RDONLY, 0)
+			g, e := (*os.File)(nil), error(syscall.EPERM) // which only the owner may ask for
+			if c.OpenNoatime {
+				g, e = p.root.OpenFile(p.name, os.O_RDONLY|syscall.O_NOATIME, 0)
+			}
+			if errors.Is(e, syscall.EPERM) {
+				g, e = p.root.OpenFile(p.name, os.O_RDONLY, 0)
+			}
 			if e != nil {
 				return nil
 			}
