@@ -12,6 +12,9 @@
 // hold every inode type, hostile names, awkward sizes and times; the
 // destination is an older, damaged copy of the source.
 //
+// Option sets of chance over trees of chance are held against the oracle as
+// well (TestRandom): what differs is reduced to the options that it takes.
+//
 // Transcripts of old and new rsyncs, recorded with -update, are played back to
 // prsync without any rsync at all.
 //
@@ -19,6 +22,7 @@
 // PRSYNC_PEER an older rsync to be at the other end of the matrix, the oracle
 // then being what /usr/bin/rsync does with it in place of prsync.
 // Flags: -keep DIR leaves trees and commands of the cases in DIR; -full runs the
-// whole matrix, of which a plain run takes a part; -oracle
+// whole matrix, of which a plain run takes a part; -rounds and -luck say how
+// many cases of chance are tried, and from which seed on; -oracle
 // puts rsync in prsync's place, to see what is chance.
 package interop
