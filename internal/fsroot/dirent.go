@@ -80,10 +80,18 @@ func (r *Root) openForList(name string) (int, error) {
 	if leaf == "" {
 		leaf = "."
 	}
-	// A real directory is listed even if it cannot be searched (mode 0444).
+	// A real directory is listed even if it cannot be searched (mode 0444), unless
+	// the policy has it otherwise; root can.
 	fd, err := openat(d.fd, leaf, flags|unix.O_NOFOLLOW, 0)
 	if r.policy.FollowDirLinks && (err == syscall.ENOTDIR || err == syscall.ELOOP) {
 		return r.resolveLeaf(d, leaf, name, flags)
+	}
+	if err == nil && r.policy.Search && unix.Geteuid() != 0 {
+		var st unix.Stat_t
+		if err = unix.Fstatat(fd, ".", &st, 0); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
 	}
 	return fd, err
 }

@@ -43,6 +43,9 @@ type Policy struct {
 	// ConfineRoot, an absolute directory or "", is --confine-root: an operator's
 	// path that comes out elsewhere is refused.
 	ConfineRoot string
+	// Search lists only directories that can be searched too: rsync's senders
+	// open them by way of their ".".
+	Search bool
 	// NoAtime is --open-noatime: Open leaves the access time of what it reads.
 	NoAtime bool
 	// CachedDirs bounds the directory descriptors kept open; 0 means 64.

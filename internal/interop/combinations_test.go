@@ -46,6 +46,14 @@ func accents() tree {
 	return t
 }
 
+// unsearchable is a source with directories that others may list and not search.
+func unsearchable() tree {
+	var t tree
+	t.add(&node{path: "empty", kind: dir, mode: 0o744}, &node{path: "full", kind: dir, mode: 0o744},
+		&node{path: "full/f", kind: file, data: []byte("f")}, &node{path: "g", kind: file, data: []byte("g")})
+	return t
+}
+
 // secret are parameters of modules that the user of the tests may enter alone.
 const secret = "secrets file = RUNDIR/secrets\nauth users = tester"
 
@@ -211,8 +219,12 @@ var combinations = []scenario{
 		check(t, os.Mkdir(filepath.Join(d, "own"), 0o755))
 		check(t, os.Chown(filepath.Join(d, "own"), 1, 1))
 	}},
+	{name: "copy-as-unsearchable", args: "-ai --copy-as=daemon:daemon", own: true, src: unsearchable, dest: nothing, to: "own/", needs: needRoot, only: []way{local, push, pull}, prepare: func(t *testing.T, d string) {
+		check(t, os.Mkdir(filepath.Join(d, "own"), 0o777))
+		check(t, os.Chmod(filepath.Join(d, "own"), 0o777))
+	}},
 	{name: "copy-as-refused", args: "-ai --copy-as=daemon:daemon", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
-	{name: "copy-as-nobody", args: "-ai --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
+	{name: "copy-as-nobody", args: "-ai --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{push, pull}},
 	{name: "no-super", args: "-ai --no-super", from: []string{"mode", "special"}, needs: needRoot},
 	{name: "access-times-devices", args: "-ai --write-devices --open-noatime --no-W", own: true, from: []string{"change/"}, to: "to/change/"},
 	{name: "access-times-twice", args: "-aUUi", own: true, since: 28},

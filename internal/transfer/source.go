@@ -49,6 +49,7 @@ func (c *Config) sourcePolicy() fsroot.Policy {
 	return fsroot.Policy{
 		FollowDirLinks: follow || c.Relative,
 		Confine:        c.Confine || !follow,
+		Search:         c.Confine || !follow,
 		NoAtime:        c.OpenNoatime,
 	}
 }
