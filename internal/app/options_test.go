@@ -21,7 +21,6 @@ var notRead = map[string]string{
 	"Progress":       "Info follows from it",
 	"ItemizeChanges": "OutFormat follows from it",
 	"OldDirs":        "a filter rule does it",
-	"IncRecursive":   "through UseIncRecurse",
 	"Qsort":          "through UseIncRecurse: no transfer depends on the sorting algorithm",
 	"RshEnv":         "through RemoteShell",
 	"OutHasOp":       "LogBeforeTransfer follows from it",
