@@ -78,9 +78,14 @@ func (p *Pin) isAt(path string) bool {
 	return unix.Stat(path, &a) == nil && fstatEmpty(p.fd, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
+// answers are the buffers in which most answers fit: with -A and -X several are
+// asked for of every file, and nearly all say that there is nothing.
+var answers = sync.Pool{New: func() any { return new([512]byte) }}
+
 // sized calls get with growing buffers until the answer fits.
 func sized(get func(buf []byte) (int, error)) ([]byte, error) {
-	var first [512]byte
+	first := answers.Get().(*[512]byte)
+	defer answers.Put(first)
 	buf := first[:]
 	for {
 		n, err := get(buf)
