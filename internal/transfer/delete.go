@@ -3,11 +3,11 @@ package transfer
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/prsync/prsync/internal/filter"
-	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/report"
 	"github.com/prsync/prsync/internal/rsyncproto/flist"
 	"github.com/prsync/prsync/internal/rsyncproto/wire"
@@ -63,51 +63,45 @@ func (g *generator) enterFilters(dir string) {
 	}
 }
 
-// localEntry is a file of the destination as deletion sees it.
+// localEntry is a file of the destination as deletion sees it. A directory may
+// have a million of them.
 type localEntry struct {
-	name  string // below the destination
-	st    fsroot.Stat
-	mount bool
+	name      string // below the destination
+	mode, uid uint32
+	mount     bool
 }
+
+func (e *localEntry) isDir() bool { return e.mode&unix.S_IFMT == unix.S_IFDIR }
 
 // localList lists a directory of the destination by the rules: what they
 // protect is left out. protected reports that something was.
 // rsync 3.5.0 flist.c:get_dirlist.
 func (g *generator) localList(dir string) (list []localEntry, protected bool) {
-	ents, err := g.dest.ReadDir(dir)
-	if err != nil {
-		// Nothing is deleted behind a link that -K keeps and that leads out.
-		if !isMissing(err) && !(g.c.KeepDirlinks && errors.Is(err, syscall.ELOOP)) {
-			g.io.Set(ioGeneral)
-			g.log.Syserr(report.ErrorXfer, err, "opendir %s failed", g.full(dir))
-		}
-		return nil, false
-	}
 	var dwalk *filter.Walk
 	if g.c.DaemonFilters != nil {
 		dwalk = g.c.DaemonFilters.Walk(filter.Root{Who: "generator", Dir: g.destPath})
 	}
-	for i := range ents {
-		name := join(dir, ents[i].Name)
+	err := g.dest.EachEntry(dir, func(base []byte, _ uint32, _ uint64) bool {
+		name := join(dir, string(base))
 		lk := look{at: g.at(name)}
 		st, err := lk.at.lstat()
 		if err != nil {
-			continue
+			return true
 		}
 		lk.st = st
 		g.overlay(&lk)
-		e := localEntry{name: name, st: lk.st}
+		e := localEntry{name: name, mode: lk.st.Mode, uid: lk.st.UID}
 		isDir := st.IsDir()
 		if g.log.Debug(report.DebugFlist, 2) {
 			g.log.Printf(report.Info, "[%s] make_file(%s,*,%d)\n", g.log.Who(), name, allFilters)
 		}
 		if dwalk != nil && dwalk.Check(name, isDir) == filter.Exclude || g.walk != nil && g.walk.Check(name, isDir) == filter.Exclude {
 			protected = true
-			continue
+			return true
 		}
 		if isDir && g.c.OneFileSystem > 0 && st.Dev != g.curDev {
 			if g.c.OneFileSystem > 1 {
-				continue
+				return true
 			}
 			e.mount = true
 		}
@@ -115,6 +109,15 @@ func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 			g.log.ListCount(g.listed + len(list))
 		}
 		list = append(list, e)
+		return true
+	})
+	if err != nil {
+		// Nothing is deleted behind a link that -K keeps and that leads out.
+		if !isMissing(err) && !(g.c.KeepDirlinks && errors.Is(err, syscall.ELOOP)) {
+			g.io.Set(ioGeneral)
+			g.log.Syserr(report.ErrorXfer, err, "opendir %s failed", g.full(dir))
+		}
+		return nil, false
 	}
 	if g.counting && g.log.Info(report.InfoProgress, 1) {
 		g.listed += len(list)
@@ -125,19 +128,13 @@ func (g *generator) localList(dir string) (list []localEntry, protected bool) {
 
 // sortLocal orders a local listing like a file list.
 func sortLocal(list []localEntry, protocol int) {
-	files := make([]*flist.File, len(list))
-	at := make(map[*flist.File]int, len(list))
-	for i := range list {
-		f := &flist.File{Mode: list[i].st.Mode, Seq: int32(i)}
-		f.Dir, f.Base = flist.Split(list[i].name)
-		files[i], at[f] = f, i
-	}
-	flist.Sort(files, protocol)
-	sorted := make([]localEntry, len(list))
-	for i, f := range files {
-		sorted[i] = list[at[f]]
-	}
-	copy(list, sorted)
+	var x, y flist.File
+	slices.SortFunc(list, func(a, b localEntry) int {
+		x.Dir, x.Base = flist.Split(a.name)
+		y.Dir, y.Base = flist.Split(b.name)
+		x.Mode, y.Mode = a.mode, b.mode
+		return flist.Compare(&x, &y, protocol)
+	})
 }
 
 // deleteIn deletes what a directory of the transfer has and the file list has
@@ -180,13 +177,13 @@ func (g *generator) deleteIn(dir string, f *flist.File, dev uint64) {
 			continue
 		}
 		flags := delRecurse
-		if e.st.Mode&unix.S_IWUSR == 0 && !g.isRoot() && e.st.UID == g.c.EUID {
+		if e.mode&unix.S_IWUSR == 0 && !g.isRoot() && e.uid == g.c.EUID {
 			flags |= delNoWrite
 		}
 		if g.c.Delete == DeleteDelay {
-			g.delayed = append(g.delayed, delayedDelete{e.name, e.st.Mode, flags})
+			g.delayed = append(g.delayed, delayedDelete{e.name, e.mode, flags})
 		} else {
-			g.deleteItem(e.name, e.st.Mode, flags)
+			g.deleteItem(e.name, e.mode, flags)
 		}
 	}
 }
@@ -394,13 +391,13 @@ func (g *generator) deleteContents(dir string, flags delFlags) delResult {
 			result = delNotEmpty
 			continue
 		}
-		if e.st.Mode&unix.S_IWUSR == 0 && !g.isRoot() && e.st.UID == g.c.EUID {
-			g.makeWritable(e.name, e.st.Mode)
+		if e.mode&unix.S_IWUSR == 0 && !g.isRoot() && e.uid == g.c.EUID {
+			g.makeWritable(e.name, e.mode)
 		}
-		if e.st.IsDir() && g.deleteContents(e.name, flags|delRecurse) != delOK {
+		if e.isDir() && g.deleteContents(e.name, flags|delRecurse) != delOK {
 			result = delNotEmpty
 		}
-		if g.deleteItem(e.name, e.st.Mode, flags) != delOK {
+		if g.deleteItem(e.name, e.mode, flags) != delOK {
 			result = delNotEmpty
 		}
 	}
