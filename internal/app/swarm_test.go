@@ -304,6 +304,29 @@ func TestSwarmHostGone(t *testing.T) {
 }
 
 // TestSwarmRequireFails needs a swarm that is not there.
+// A repository that files have left is fetched in full all the same, although
+// nobody can hand out the pieces that they shared with others any more.
+func TestSwarmAfterRemovals(t *testing.T) {
+	s := newSite(t)
+	for i := range 60 {
+		s.write(fmt.Sprint("f", i), noise(byte(i), 60_000))
+	}
+	s.write("large", noise(99, mib+1000))
+	s.start()
+	for i := 0; i < 60; i += 9 {
+		if err := os.Remove(s.path(fmt.Sprint("srv/f", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.publish()
+	if p := s.pull("c", "--swarm-stall=1000"); p.host < mib || p.fell == 0 {
+		t.Errorf("%d bytes from the host, %d files fell back\n%s", p.host, p.fell, p.out)
+	}
+	if p := s.pull("d", "--swarm=require"); p.host < 53*60_000+mib {
+		t.Errorf("%d bytes from the host\n%s", p.host, p.out)
+	}
+}
+
 func TestSwarmRequireFails(t *testing.T) {
 	s := newSite(t)
 	s.write("a", noise(1, mib))

@@ -117,6 +117,22 @@ func (r *PackReader) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// Has reports whether each content from off up to end of the blob has a path in
+// the current generation. Whether the files are still as they were indexed only
+// reading them tells.
+func (r *PackReader) Has(off, end int64) bool {
+	return r.x.view(func(cur *Reader) error {
+		for i := r.pack.At(off); i < len(r.pack.Entries) && r.pack.Entries[i].Offset < end; i++ {
+			if c, err := cur.content(r.pack.Entries[i].ID); err != nil {
+				return err
+			} else if c.retired != 0 {
+				return ErrChanged
+			}
+		}
+		return nil
+	}) == nil
+}
+
 // readEntry reads a part of a content.
 func (r *PackReader) readEntry(i int, b []byte, off int64) (int, error) {
 	f, err := r.acquire(i)

@@ -50,6 +50,14 @@ func (p *pack) fetch(j job) {
 			}
 		}
 	}
+	switch {
+	case errors.Is(err, errGone):
+		p.partlyGone(j, now)
+		err = nil
+	case err != nil && n > 0 && done < j.n:
+		// What it broke off at comes after the others.
+		p.pieces[j.first+done].retryAt = now.Add(ownBackoff)
+	}
 	if errors.Is(err, errRefused) {
 		if j.claim == origin.ClaimSpare {
 			p.plan.spareAt = now.Add(spareBackoff)
@@ -73,6 +81,9 @@ func (p *pack) request(j job) (done int, n int64, err error) {
 	if j.n == 1 {
 		p.mu.Lock()
 		lo, hi := p.missing(j.first)
+		if j.part != nil {
+			lo, hi = p.missingPart(j.first, j.part)
+		}
 		p.mu.Unlock()
 		if lo < hi {
 			off, end = lo, hi
@@ -96,6 +107,8 @@ func (p *pack) request(j job) (done int, n int64, err error) {
 	case http.StatusPartialContent:
 	case http.StatusConflict:
 		return 0, 0, p.refused(resp)
+	case http.StatusGone:
+		return 0, 0, errGone
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return 0, 0, &busyError{resp.Status, retryAfter(resp)}
 	default:
@@ -107,7 +120,7 @@ func (p *pack) request(j job) (done int, n int64, err error) {
 	}
 	silence := time.AfterFunc(originSilence, cancel)
 	defer silence.Stop()
-	done, n, err = p.receive(ctx, resp.Body, off, to, silence)
+	done, n, err = p.receive(ctx, resp.Body, off, to, silence, j.part)
 	if err == nil && to < end {
 		err = errRefused // the rest of the run
 	}
@@ -136,7 +149,7 @@ func (p *pack) refused(resp *http.Response) error {
 
 // receive writes the answer, which covers the blob from off to end, and
 // verifies each piece when its last byte is there.
-func (p *pack) receive(ctx context.Context, body io.Reader, off, end int64, silence *time.Timer) (done int, n int64, err error) {
+func (p *pack) receive(ctx context.Context, body io.Reader, off, end int64, silence *time.Timer, part *slot) (done int, n int64, err error) {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	for off < end {
@@ -164,8 +177,10 @@ func (p *pack) receive(ctx context.Context, body io.Reader, off, end int64, sile
 				return done, n, fmt.Errorf("origin: %w", err)
 			}
 		}
-		// A bad piece is not the last word: it is asked for again, whole.
-		if p.verified(i, byOrigin) == nil {
+		if part != nil {
+			p.gotPart(i, part, n)
+		} else if p.verified(i, byOrigin) == nil {
+			// A bad piece is not the last word: it is asked for again, whole.
 			p.t.Piece(i).UpdateCompletion()
 		}
 		p.mu.Lock()

@@ -33,9 +33,11 @@ type piece struct {
 	holed    bool  // some of what peers sent was not kept
 	insist   bool  // peers sent bad data: take it from the origin
 	wrong    uint8 // how often the origin sent bad data
+	came     int64 // end of what the origin sent of it, by offset in the blob
 	// The origin refuses it until retryAt, since refused.
 	retryAt, refused time.Time
 	since            time.Time // when it was left to the library
+	gone             time.Time // when the origin said that it has not all of it
 }
 
 // idle reports whether something is to be done about the piece.
@@ -328,7 +330,10 @@ func (p *pack) writeOrigin(i int, b []byte, off int64) error {
 	defer lock.RUnlock()
 	p.mu.Lock()
 	drop := p.pieces[i].complete || p.gone
-	p.progress = time.Now()
+	// What comes once more after an answer that broke off is no progress.
+	if end := off + int64(len(b)); end > p.pieces[i].came {
+		p.pieces[i].came, p.progress = end, time.Now()
+	}
 	p.mu.Unlock()
 	if drop {
 		return nil

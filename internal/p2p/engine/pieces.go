@@ -85,7 +85,7 @@ func (p *pack) complete(i int, by provenance) (finished []*slot) {
 		if s.entry >= 0 && sl == nil && by != byLocal && p.seedOf(s.entry) == nil {
 			p.brought[share{i, s.entry}] = by
 		}
-		if s.entry >= 0 && sl != nil && !sl.done {
+		if s.entry >= 0 && sl != nil && !sl.done && !sl.parts[i] {
 			local := sl.takeHave(s.off, s.off+s.n)
 			var ev content.Event
 			ev.Bytes[byLocal] += local
@@ -220,7 +220,7 @@ func (p *pack) lose(i int) {
 	p.plan.lost = append(p.plan.lost, i)
 	p.spans(p.pieceOffset(i), p.pieceOffset(i)+p.meta.PieceSize(i), func(s span) error {
 		delete(p.brought, share{i, s.entry})
-		if sl := p.slots[s.entry]; s.entry >= 0 && sl != nil && !sl.done {
+		if sl := p.slots[s.entry]; s.entry >= 0 && sl != nil && !sl.done && !sl.parts[i] {
 			sl.left++
 		}
 		return nil

@@ -42,6 +42,7 @@ type plan struct {
 	library  []bool    // some peer of the library has it
 	copies   []uint16  // how many of those
 	helpless bool      // the host does not answer
+	gone     bool      // it has said so of some piece
 	mine     []bool    // by content.Owner
 	ids      []string
 	conns    int                  // of the library, to peers that have something
@@ -133,6 +134,7 @@ func (p *pack) step(now time.Time) (over bool) {
 	p.measure(now)
 	p.tell(now)
 	p.checkLost(now)
+	p.checkGone(now)
 	p.checkStall(now)
 	return p.expire(now)
 }
@@ -274,6 +276,7 @@ func (p *pack) check() {
 type job struct {
 	first, n int
 	claim    string
+	part     *slot // of the one piece only what this content has in it; nil: all
 }
 
 // askOrigin starts as many requests as the host allows.
@@ -345,8 +348,14 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 		if !want(i) {
 			continue
 		}
+		if !p.pieces[i].gone.IsZero() {
+			if s := p.lacksPart(i); s != nil {
+				return job{i, 1, origin.ClaimPart, s}, true
+			}
+			continue
+		}
 		if must(i) {
-			return job{i, 1, origin.ClaimMust}, true
+			return job{i, 1, origin.ClaimMust, nil}, true
 		}
 		if own < 0 && p.plan.mine[i] {
 			own = i
@@ -354,11 +363,11 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 	}
 	if own >= 0 {
 		run := 1
-		for run < maxRun && own+run < n && p.plan.mine[own+run] && want(own+run) && !must(own+run) {
+		for run < maxRun && own+run < n && p.plan.mine[own+run] && want(own+run) && !must(own+run) && p.pieces[own+run].gone.IsZero() {
 			run++
 		}
 		p.plan.cursor = (own + run) % n
-		return job{own, run, origin.ClaimOwn}, true
+		return job{own, run, origin.ClaimOwn, nil}, true
 	}
 	// While wants still come in, here and most likely at the others, nobody
 	// knows yet who will not fetch a share.
@@ -366,7 +375,7 @@ func (p *pack) choose(now time.Time, rate float64) (job, bool) {
 		return job{}, false
 	}
 	if i := p.chooseSpare(now); i >= 0 {
-		return job{i, 1, origin.ClaimSpare}, true
+		return job{i, 1, origin.ClaimSpare, nil}, true
 	}
 	return job{}, false
 }
@@ -395,7 +404,7 @@ func (p *pack) chooseSpare(now time.Time) int {
 	for k := range n {
 		i := (start + k) % n
 		pc := &p.pieces[i]
-		if !pc.idle() || pc.taken || now.Before(pc.retryAt) {
+		if !pc.idle() || pc.taken || !pc.gone.IsZero() || now.Before(pc.retryAt) {
 			continue
 		}
 		rank := 3
@@ -458,7 +467,11 @@ func (p *pack) checkStall(now time.Time) {
 		return
 	}
 	err := fmt.Errorf("no progress for %v with %d peers", silent.Round(time.Second), len(p.t.PeerConns()))
-	if oe := p.tr.originError(); oe != nil {
+	oe := p.tr.originError()
+	if oe == nil && p.lacksGone() {
+		oe = errGone
+	}
+	if oe != nil {
 		err = fmt.Errorf("%w, and the host does not help: %v", err, oe)
 	}
 	p.failAll(err)

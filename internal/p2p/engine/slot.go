@@ -48,7 +48,9 @@ type slot struct {
 	file    *os.File
 	have    []content.Range // what the client had, not verified yet
 	wants   []*want         // unfinished; the first one gave the file
-	left    int             // pieces that are not complete
+	left    int             // pieces that are not complete, nor in parts
+	parts   map[int]bool    // pieces of which the origin sent our part alone
+	gone    time.Time       // when the origin said that it has not even our part of a piece
 	done    bool            // the whole content was verified
 	doneAt  time.Time
 	expires time.Time // no client is left; zero: one is

@@ -10,12 +10,15 @@
 //	spare  I have nothing else to do; refused while the origin is busy with
 //	       pieces that have not gone out at all
 //	must   nobody I can reach has it; never refused
+//	part   I take only what I need of it: the rest of the piece is gone
 //
 // A refusal is 409 Conflict with Retry-After; its body is a bit field of the
 // pieces that went out lately, first piece first, most significant bit first,
 // so that the peer can choose better. Of a range whose first piece is granted,
 // the answer ends before the first piece that is not: 206 with a shorter
-// Content-Range. 429 and 503 mean what they always mean.
+// Content-Range. 410 Gone means that the range has bytes, in its first piece, of
+// a content that has left the repository: nobody gets the whole piece here, but
+// the contents beside that one are there. 429 and 503 mean what they always mean.
 package origin
 
 import (
@@ -43,6 +46,7 @@ const (
 	ClaimOwn   = "own"
 	ClaimSpare = "spare"
 	ClaimMust  = "must"
+	ClaimPart  = "part"
 )
 
 // ErrUnknownPack is what a Source returns for a pack that it does not publish;
@@ -52,6 +56,10 @@ var ErrUnknownPack = errors.New("unknown pack")
 // Source finds a pack and a reader of its virtual blob. It is called for every
 // request; the reader is closed afterwards if it is an io.Closer.
 type Source func(content.InfoHash) (*content.Pack, io.ReaderAt, error)
+
+// Holder is implemented by readers of packs that know without reading whether
+// all contents from off up to end of the blob are still there.
+type Holder interface{ Has(off, end int64) bool }
 
 // Config are the settings of a Handler; the zero value works.
 type Config struct {
@@ -188,9 +196,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, p *content.Pack,
 		return
 	}
 	if claim != "" && r.Method == http.MethodGet {
-		l := h.ledger(p)
 		first, last := int(off/p.PieceLength), int((end-1)/p.PieceLength)
-		granted := l.claim(first, last+1, claim, r.Header.Get(HeaderPeer), h.cfg)
+		held := heldPieces(p, blob, off, end)
+		if held == 0 {
+			gone(w)
+			return
+		}
+		if claim == ClaimPart {
+			var sent int64
+			h.answer(w, r, p.Length, off, end, false, blob, &sent)
+			return
+		}
+		l := h.ledger(p)
+		granted := l.claim(first, min(last+1, first+held), claim, r.Header.Get(HeaderPeer), h.cfg)
 		if granted == 0 {
 			header.Set("Retry-After", "1")
 			header.Set("Cache-Control", "no-store")
@@ -207,6 +225,26 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, p *content.Pack,
 	}
 	var sent int64
 	h.answer(w, r, p.Length, off, end, whole, blob, &sent)
+}
+
+// heldPieces is of how many pieces, from the first on, everything that the
+// range has of them is there.
+func heldPieces(p *content.Pack, blob io.ReaderAt, off, end int64) (n int) {
+	holder, ok := blob.(Holder)
+	for ; off < end; n++ {
+		next := min(end, (off/p.PieceLength+1)*p.PieceLength)
+		if ok && !holder.Has(off, next) {
+			return n
+		}
+		off = next
+	}
+	return n
+}
+
+// gone says that the first piece of the range is not there any more.
+func gone(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusGone)
 }
 
 // answer writes the bytes from off to end and keeps *at at what was written.
@@ -235,6 +273,10 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, length, off, en
 			if !started {
 				header.Del("Content-Length")
 				header.Del("Content-Range")
+				if r.Header.Get(HeaderClaim) != "" {
+					gone(w)
+					return
+				}
 				http.Error(w, "the content is not available", http.StatusServiceUnavailable)
 				return
 			}

@@ -25,7 +25,7 @@ func serve(t *testing.T, b *swarmtest.Blob, cfg origin.Config) func(rng, claim, 
 		if ih != b.Pack.InfoHash {
 			return nil, nil, origin.ErrUnknownPack
 		}
-		return b.Pack, bytes.NewReader(b.Bytes), nil
+		return b.Pack, b.Reader(), nil
 	}, cfg)
 	return func(rng, claim, peer string) *http.Response {
 		r := httptest.NewRequest("GET", content.PathBlob+b.Pack.InfoHash.String(), nil)
@@ -203,5 +203,35 @@ func TestLeft(t *testing.T) {
 	}
 	if got := claim(2, "g", origin.ClaimSpare); got != 206 {
 		t.Errorf("a second copy right after it: %d", got)
+	}
+}
+
+// Of a piece that a content has left nobody gets more than the parts beside it,
+// and it does not keep anyone from the pieces before and after it.
+func TestGone(t *testing.T) {
+	b := swarmtest.NewBlob(9, 300_000, 50_000, 60_000, 400_000)
+	ask := serve(t, b, origin.Config{})
+	pl, e := b.Pack.PieceLength, b.Pack.Entries
+	b.Remove(1)
+	broken := e[1].Offset / pl
+	whole := func(first, n int64) string { return fmt.Sprintf("bytes=%d-%d", first*pl, (first+n)*pl-1) }
+	for _, c := range []struct {
+		rng, claim string
+		status     int
+		want       []byte
+	}{
+		{whole(0, 4), origin.ClaimOwn, 206, b.Bytes[:broken*pl]},
+		{whole(broken, 2), origin.ClaimOwn, 410, nil},
+		{whole(broken, 1), origin.ClaimSpare, 410, nil},
+		{whole(broken, 1), origin.ClaimMust, 410, nil},
+		{fmt.Sprintf("bytes=%d-%d", e[2].Offset, e[2].Offset+e[2].Length-1), origin.ClaimPart, 206, b.Content(2)},
+		{fmt.Sprintf("bytes=%d-%d", e[1].Offset, e[1].Offset+e[1].Length-1), origin.ClaimPart, 410, nil},
+		{whole(e[3].Offset/pl, 1), origin.ClaimOwn, 206, b.Bytes[e[3].Offset:][:pl]},
+	} {
+		resp := ask(c.rng, c.claim, "")
+		body, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != c.status || !bytes.Equal(body, c.want) {
+			t.Errorf("%s %s: status %d, %d bytes; want %d, %d bytes", c.claim, c.rng, resp.StatusCode, len(body), c.status, len(c.want))
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,6 +53,55 @@ type hubPeer struct {
 type Blob struct {
 	Pack  *content.Pack
 	Bytes []byte
+
+	mu      sync.Mutex
+	removed map[int]bool
+	broken  int64 // reads that contain this byte fail, unless it is 0
+}
+
+// Remove takes the content of entry i out of the repository.
+func (b *Blob) Remove(i int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.removed == nil {
+		b.removed = map[int]bool{}
+	}
+	b.removed[i] = true
+}
+
+// Break makes reads of the byte at off fail, unforeseen.
+func (b *Blob) Break(off int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = off
+}
+
+// reader reads the blob as far as it is there.
+type reader struct{ b *Blob }
+
+func (r reader) ReadAt(p []byte, off int64) (int, error) {
+	r.b.mu.Lock()
+	broken := r.b.broken
+	r.b.mu.Unlock()
+	if end := off + int64(len(p)); !r.Has(off, end) || broken > 0 && off <= broken && broken < end {
+		return 0, errors.New("not there any more")
+	}
+	return bytes.NewReader(r.b.Bytes).ReadAt(p, off)
+}
+
+// Reader returns what the host reads the blob with.
+func (b *Blob) Reader() io.ReaderAt { return reader{b} }
+
+// Has implements origin.Holder.
+func (r reader) Has(off, end int64) bool {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	for i := r.b.Pack.At(off); i < len(r.b.Pack.Entries) && r.b.Pack.Entries[i].Offset < end; i++ {
+		if r.b.removed[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // NewHub starts a host that publishes the blobs; it ends with the test.
@@ -65,7 +115,7 @@ func NewHub(t testing.TB, cfg origin.Config, blobs ...*Blob) *Hub {
 	}
 	h.Origin = origin.New(func(ih content.InfoHash) (*content.Pack, io.ReaderAt, error) {
 		if b := h.blobs[ih]; b != nil {
-			return b.Pack, bytes.NewReader(b.Bytes), nil
+			return b.Pack, b.Reader(), nil
 		}
 		return nil, nil, origin.ErrUnknownPack
 	}, cfg)
