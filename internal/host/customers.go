@@ -109,6 +109,10 @@ func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, 
 		if view == nil || !view.Holds(id) {
 			continue
 		}
+		// Who was sent for a module's file is not asked for another's password.
+		if m.name != name && !m.conf.PublicByDefault() {
+			continue
+		}
 		names, err := view.Names(id, maxTried)
 		if err != nil {
 			continue

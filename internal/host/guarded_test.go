@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -125,4 +127,25 @@ func TestPackedAnew(t *testing.T) {
 	s.write("tree/two", strings.Repeat("two", 1000))
 	s.central("http listen = "+hub.Bound.HTTP.String()+"\n"+pub+"path = "+s.path("tree"), nil)
 	s.wait("the seed of the new pack", 20*time.Second, func() bool { h := seeded(); return h != "" && h != first })
+}
+
+// TestSameContentInGuardedModule has a volunteer hold a public file in a module
+// with auth users alone: customers of the public one are sent back to the host,
+// which has not asked them for a password either.
+func TestSameContentInGuardedModule(t *testing.T) {
+	s := newSite(t)
+	s.write("tree/file", "a licence")
+	s.write("guarded.d/LICENCE", "a licence")
+	s.write("ann.secrets", "ann:sesame\n")
+	if err := os.Chmod(s.path("ann.secrets"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hub := s.central(pub+"path = "+s.path("tree"), nil)
+	edge := s.volunteer(1, hub.Bound.URL, "\n[guarded]\nrescan interval = 0\nswarm = yes\nauth users = ann\nsecrets file = "+s.path("ann.secrets")+"\npath = "+s.path("guarded.d")+"\n", nil)
+	url := "http://" + edge.Bound.HTTP.String()
+	id := "?id=" + fmt.Sprintf("%x", sha256.Sum256([]byte("a licence")))
+	s.wait("the first scan", 10*time.Second, func() bool { return s.get(url+"/guarded/LICENCE"+id).code == 401 })
+	if a := s.get(url + "/pub/file" + id); a.code != 302 || a.header.Get("Location") != hub.Bound.URL+"/pub/file?origin" {
+		t.Errorf("status %d, Location %q", a.code, a.header.Get("Location"))
+	}
 }
