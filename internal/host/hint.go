@@ -42,7 +42,8 @@ func hint(err error) string {
 		return "the URL has to begin with http://"
 	case strings.Contains(text, "HTTP request to an HTTPS server"):
 		return "the URL has to begin with https://"
-	case errors.As(err, &record), strings.Contains(text, "malformed HTTP"):
+	case errors.As(err, &record), strings.Contains(text, "malformed HTTP"), strings.Contains(text, "readLoopPeekFail"):
+		// The last is net/http's word for a server that speaks first, as rsync's does.
 		return "what answers there is no web server; the URL needs the port of the host's \"http listen\""
 	}
 	return ""

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -154,6 +155,9 @@ func (c *commands) run(ctx *cli.Context, service func(context.Context, host.Opti
 	} else if ctx.Command.Name == "volunteer" {
 		o.Log.Warn("the program prsync-engine is neither beside this one nor in $PATH: nothing is seeded, only customers are served")
 	}
+	// What net/http has to say as a client is of no use to an operator.
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug).Writer())
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
