@@ -104,6 +104,7 @@ func (h *swarmHandler) serveCompany(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.company.leave(name, alone)
+	http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the transfer may take long
 	header.Set("Content-Type", "application/octet-stream")
 	if _, err := w.Write(zeros[:]); err != nil {
 		return

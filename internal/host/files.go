@@ -114,12 +114,13 @@ func openContent(root string, r *index.Reader, path string, id content.ID) (*hel
 
 // meter measures and limits what a service sends to customers.
 type meter struct {
-	active atomic.Int64 // requests being served
-	sent   atomic.Int64 // bytes
-	uplink *uplink
+	active  atomic.Int64 // requests being served
+	sent    atomic.Int64 // bytes
+	uplink  *uplink
+	stalled time.Duration // how long a customer may take nothing
 }
 
-func newMeter(u *uplink) *meter { return &meter{uplink: u} }
+func newMeter(u *uplink, stalled time.Duration) *meter { return &meter{uplink: u, stalled: stalled} }
 
 const (
 	// sendChunk is sent between two looks at the limit.
@@ -164,6 +165,12 @@ type checkedWriter struct {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *checkedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// mayTake gives the customer time for what is sent next: one that has stopped
+// taking it must not keep others out.
+func (w *checkedWriter) mayTake() {
+	http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.m.stalled))
+}
+
 // ReadFrom is what http.ServeContent copies through.
 func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	l, ok := src.(*io.LimitedReader)
@@ -175,6 +182,7 @@ func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 		if err := w.m.uplink.wait(w.ctx, int(n)); err != nil {
 			return total, err
 		}
+		w.mayTake()
 		k, err := io.Copy(w.ResponseWriter, io.LimitReader(l.R, n))
 		l.N -= k
 		total += k
@@ -196,6 +204,7 @@ func (w *checkedWriter) ReadFrom(src io.Reader) (total int64, err error) {
 	if err := w.m.uplink.wait(w.ctx, len(tail)); err != nil {
 		return total, err
 	}
+	w.mayTake()
 	n, err := w.ResponseWriter.Write(tail)
 	l.N -= int64(n)
 	w.m.sent.Add(int64(n))

@@ -102,7 +102,7 @@ func TestChangeWhileServing(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := entryOf(t, root, "file")
-				m := newMeter(newUplink(0))
+				m := newMeter(newUplink(0), time.Minute)
 				slow := make(chan struct{})
 				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					f, err := openEntry(root, e)
@@ -175,7 +175,7 @@ func (p *pausing) ReadFrom(src io.Reader) (int64, error) {
 func TestMeter(t *testing.T) {
 	root := t.TempDir()
 	os.WriteFile(filepath.Join(root, "file"), make([]byte, 3<<20), 0o644)
-	m := newMeter(newUplink(2 << 20))
+	m := newMeter(newUplink(2<<20), time.Minute)
 	f, err := openEntry(root, entryOf(t, root, "file"))
 	if err != nil {
 		t.Fatal(err)

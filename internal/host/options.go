@@ -64,6 +64,8 @@ type Timing struct {
 	Newer time.Duration
 	// Grace is how long a stop waits for requests under way; 30 s.
 	Grace time.Duration
+	// Stalled is how long a client may take nothing of what it asked for; 2 min.
+	Stalled time.Duration
 	// Journal is how often a volunteer looks for what transfers learned; 250 ms.
 	Journal time.Duration
 	// Retry is the first pause after a failure, of an engine or a central host; 1 s.
@@ -85,6 +87,7 @@ func (o *Options) setDefaults() {
 	def(&o.Timing.Announce, 5*time.Second)
 	def(&o.Timing.Newer, 20*time.Second)
 	def(&o.Timing.Grace, 30*time.Second)
+	def(&o.Timing.Stalled, 2*time.Minute)
 	def(&o.Timing.Journal, 250*time.Millisecond)
 	def(&o.Timing.Retry, time.Second)
 }

@@ -81,6 +81,7 @@ func (w *web) run(ctx context.Context, h http.Handler) error {
 	w.srv = &http.Server{
 		Handler:           limitBodies(logRequests(w.log, h)),
 		ReadHeaderTimeout: 20 * time.Second,
+		WriteTimeout:      answerLimit,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
@@ -116,8 +117,13 @@ func (w *web) run(ctx context.Context, h http.Handler) error {
 	return cause
 }
 
-// bodyLimit is how long a client may take to send the body of a request.
-const bodyLimit = time.Minute
+const (
+	// bodyLimit is how long a client may take to send the body of a request.
+	bodyLimit = time.Minute
+	// answerLimit is how long it may take for the answer. Files and pieces may
+	// take longer, as long as the client goes on taking them (Timing.Stalled).
+	answerLimit = 10 * time.Minute
+)
 
 func limitBodies(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

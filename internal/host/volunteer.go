@@ -79,7 +79,7 @@ func Volunteer(ctx context.Context, o Options) error {
 func (v *volunteer) run(ctx context.Context) error {
 	g := &v.started.Global
 	uplink := newUplink(g.Uplink)
-	v.meter = newMeter(uplink)
+	v.meter = newMeter(uplink, v.o.Timing.Stalled)
 	if g.CustomerLimit > 0 {
 		v.serving = make(chan struct{}, g.CustomerLimit)
 	}

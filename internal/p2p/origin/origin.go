@@ -77,6 +77,8 @@ type Config struct {
 	// the first time since Idle, 0 means 300 ms; or, while some have not gone
 	// out (nobody may want them), since Quiet, 0 means 2 s.
 	Idle, Quiet time.Duration
+	// Stalled is how long a peer may take nothing of an answer; 0 means 2 min.
+	Stalled time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -106,6 +108,9 @@ func New(source Source, cfg Config) *Handler {
 	}
 	if cfg.Quiet <= 0 {
 		cfg.Quiet = 2 * time.Second
+	}
+	if cfg.Stalled <= 0 {
+		cfg.Stalled = 2 * time.Minute
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -262,6 +267,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, length, off, en
 		w.WriteHeader(status)
 		return
 	}
+	control := http.NewResponseController(w)
 	buf := buffers.Get().(*[chunk]byte)
 	defer buffers.Put(buf)
 	started := false
@@ -285,6 +291,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, length, off, en
 		if err := h.wait(r.Context(), len(b)); err != nil {
 			return
 		}
+		control.SetWriteDeadline(time.Now().Add(h.cfg.Stalled))
 		if !started {
 			w.WriteHeader(status)
 			started = true
