@@ -278,7 +278,7 @@ func needRestart(a, b *conf.Global) (names []string) {
 		name string
 		same bool
 	}{
-		{"http listen", a.HTTPListen == b.HTTPListen}, {"public url", a.PublicURL == b.PublicURL},
+		{"http listen", a.HTTPListen == b.HTTPListen}, {"http proxies", a.HTTPProxies == b.HTTPProxies}, {"public url", a.PublicURL == b.PublicURL},
 		{"state dir", a.StateDir == b.StateDir}, {"tracker store", a.TrackerStore == b.TrackerStore},
 		{"volunteer secrets file", a.VolunteerSecretsFile == b.VolunteerSecretsFile},
 		{"customer limit", a.CustomerLimit == b.CustomerLimit}, {"uplink", a.Uplink == b.Uplink},

@@ -25,13 +25,14 @@ type web struct {
 	srv       *http.Server
 	listeners []net.Listener
 	cert      *certificate // nil: plain HTTP
+	proxies   *proxies
 	grace     time.Duration
 	log       *slog.Logger
 }
 
 // newWeb binds what the configuration says, unless listeners were inherited.
 func newWeb(ctx context.Context, g *conf.Global, inherited []net.Listener, o *Options) (*web, error) {
-	w := &web{listeners: inherited, grace: o.Timing.Grace, log: o.Log}
+	w := &web{listeners: inherited, proxies: newProxies(g.HTTPProxies, o.Log), grace: o.Timing.Grace, log: o.Log}
 	if g.TLSCertificate != "" || g.TLSKey != "" {
 		w.cert = &certificate{}
 		if err := w.cert.load(g); err != nil {
@@ -79,7 +80,7 @@ func (w *web) url(public string) string {
 // run answers requests until ctx ends, and then finishes those under way.
 func (w *web) run(ctx context.Context, h http.Handler) error {
 	w.srv = &http.Server{
-		Handler:           limitBodies(logRequests(w.log, h)),
+		Handler:           limitBodies(w.proxies.handler(logRequests(w.log, h))),
 		ReadHeaderTimeout: 20 * time.Second,
 		WriteTimeout:      answerLimit,
 		IdleTimeout:       2 * time.Minute,

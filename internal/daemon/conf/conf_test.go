@@ -171,6 +171,7 @@ func TestMistakes(t *testing.T) {
 		{"customer limit = many\n", "c:1: customer limit: badly formed number"},
 		{"uplink = fast\n", "c:1: uplink: \"fast\" is no rate"},
 		{"public url = ftp://x\n", "is no web address"},
+		{"http proxies = 10.0.0.0/8 proxy\n", "neither an address nor a network"},
 		{"tracker store = mysql://x\n", "is no tracker store"},
 		{"rescan interval = soon\n", "is no interval"},
 		{"&include DIR/bad\n", "bad:2: unknown parameter"},

@@ -29,6 +29,7 @@ const (
 	interval             // seconds, or 90s 10m 1h 1d
 	address              // [ADDR]:PORT
 	httpURL              // http:// or https://, trailing slashes removed
+	networks             // addresses and networks, separated by spaces
 	store                // memory or redis://… or rediss://… or unix://…
 )
 
@@ -117,6 +118,7 @@ var table = []*param{
 	{name: "use chroot", scope: local, kind: tristate, def: Unset, field: func(v *values) any { return &v.module.UseChroot }},
 
 	{ours: true, name: "http listen", kind: address, field: func(v *values) any { return &v.global.HTTPListen }},
+	{ours: true, name: "http proxies", kind: networks, field: func(v *values) any { return &v.global.HTTPProxies }},
 	{ours: true, name: "public url", kind: httpURL, field: func(v *values) any { return &v.global.PublicURL }},
 	{ours: true, name: "swarm listen", kind: address, field: func(v *values) any { return &v.global.SwarmListen }},
 	{ours: true, name: "state dir", kind: path, field: func(v *values) any { return &v.global.StateDir }},

@@ -51,6 +51,7 @@ type Global struct {
 	// prsync's own. Empty text means that the service is off or the
 	// program's default applies.
 	HTTPListen           string // ADDR:PORT of tracker, redirector and status page
+	HTTPProxies          string // networks whose X-Forwarded-For is believed, separated by spaces
 	PublicURL            string // how customers and volunteers reach HTTPListen; no trailing slash
 	SwarmListen          string // ADDR:PORT for peers
 	StateDir             string

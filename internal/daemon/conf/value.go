@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -111,6 +112,19 @@ func (p *param) parseText(s string) (string, error) {
 		} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			return "", fmt.Errorf("%q has no port number from 0 to 65535", s)
 		}
+	case networks:
+		all := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+		for i, a := range all {
+			n, err := netip.ParsePrefix(a)
+			if addr, addrErr := netip.ParseAddr(a); addrErr == nil && addr.Zone() == "" {
+				n, err = addr.Prefix(addr.BitLen())
+			}
+			if err != nil {
+				return "", fmt.Errorf("%q is neither an address nor a network: say 127.0.0.1 or 10.0.0.0/8", a)
+			}
+			all[i] = n.String()
+		}
+		s = strings.Join(all, " ")
 	case httpURL:
 		if s == "" {
 			break
