@@ -239,11 +239,11 @@ func TestSecretsFile(t *testing.T) {
 	if err := s.Reload(); err != nil || s.Check("a", "b") || !s.Check("a", "c") {
 		t.Error("not reloaded", err)
 	}
-	for text, mode := range map[string]os.FileMode{"a:d\n": 0o604, "a\n": 0o600, ":x\n": 0o600, "a:\n": 0o600} {
+	for text, mode := range map[string]os.FileMode{"a:d\n": 0o604, "a\n": 0o600, ":x\n": 0o600, "a:\n": 0o600, strings.Repeat("name:secret\n", maxSecretsFile/12+1): 0o600} {
 		write(text, mode)
 		os.Chmod(f, mode)
 		if err := s.Reload(); err == nil {
-			t.Errorf("%q with mode %o was taken", text, mode)
+			t.Errorf("%.20q with mode %o was taken", text, mode)
 		}
 		if !s.Check("a", "c") {
 			t.Error("the old secrets must stay")

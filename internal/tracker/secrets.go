@@ -42,6 +42,8 @@ func (s *Secrets) Reload() error {
 	defer f.Close()
 	if st, err := f.Stat(); err != nil {
 		return fmt.Errorf("volunteer secrets file: %w", err)
+	} else if st.Size() > maxSecretsFile {
+		return fmt.Errorf("volunteer secrets file %s is larger than %d bytes", s.file, maxSecretsFile)
 	} else if st.Mode().Perm()&0o007 != 0 {
 		return fmt.Errorf("volunteer secrets file %s must not be accessible by others (try chmod o-rwx)", s.file)
 	}

@@ -253,7 +253,8 @@ func (t *Tracker) heard(r *store.Volunteer) {
 		v = &vol{name: r.Name}
 		t.vols[r.Name] = v
 	}
-	if !r.Seen.After(v.seen) {
+	// A time to come is from before the clock was set back.
+	if !r.Seen.After(v.seen) && !v.seen.After(t.cfg.Now()) {
 		return
 	}
 	if v.url != r.URL {
@@ -290,7 +291,7 @@ const (
 // not. ok is false when the store does not answer.
 func (t *Tracker) holders(ctx context.Context, id content.ID, dst []string) (names []string, ok bool) {
 	now := t.cfg.Now()
-	if now.UnixNano() < t.paused.Load() {
+	if left := time.Duration(t.paused.Load() - now.UnixNano()); left > 0 && left <= storePause {
 		return nil, false
 	}
 	if _, local := t.cfg.Store.(*store.Memory); !local {
