@@ -80,6 +80,9 @@ func (g *gatekeeper) allow(w http.ResponseWriter, r *http.Request, name string) 
 // tooMany counts wrong passwords of an address and reports whether it has no
 // more tries.
 func (g *gatekeeper) tooMany(addr netip.Addr, wrong bool) bool {
+	if p, err := addr.Prefix(64); err == nil && addr.Is6() {
+		addr = p.Addr() // who has one address of a /64 has them all
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now := time.Now(); now.Sub(g.minute) > time.Minute || len(g.failed) > maxFailures {

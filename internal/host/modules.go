@@ -13,6 +13,7 @@ import (
 
 	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/daemon/conf"
+	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/host/statedir"
 )
 
@@ -167,11 +168,14 @@ func (ms *modules) register(url string) error {
 			mode = 0o700
 		}
 		if err := os.Chmod(m.dir, mode); err != nil {
-			return err
+			return exitcode.New(exitcode.FileIO, "state dir: %w", err)
 		}
 		r.Modules = append(r.Modules, statedir.Module{Name: m.name, Path: m.root, Index: m.dir, Restricted: restricted})
 	}
-	return statedir.Write(ms.state, ms.role, r)
+	if err := statedir.Write(ms.state, ms.role, r); err != nil {
+		return exitcode.New(exitcode.FileIO, "state dir: %w", Hint(err))
+	}
+	return nil
 }
 
 // forget removes the indexes of modules that the configuration has no more.
