@@ -41,6 +41,7 @@ func (r Result) DelLimit() bool { return r.IOErrors&ioDelLimit != 0 }
 type queue[T any] struct {
 	mu     sync.Mutex
 	items  []T
+	begin  int // of items: those before it were taken by next
 	late   int // of items, not signalled yet
 	signal chan struct{}
 }
@@ -96,14 +97,17 @@ func (q *queue[T]) flush() {
 func (q *queue[T]) next() (v T, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.items) == 0 {
+	if q.begin == len(q.items) {
 		return v, false
 	}
-	v = q.items[0]
-	n := copy(q.items, q.items[1:])
-	clear(q.items[n:])
-	q.items = q.items[:n]
-	q.late = min(q.late, n)
+	var none T
+	v, q.items[q.begin] = q.items[q.begin], none
+	if q.begin++; 2*q.begin >= len(q.items) { // each item is moved once, on average
+		n := copy(q.items, q.items[q.begin:])
+		clear(q.items[n:])
+		q.items, q.begin = q.items[:n], 0
+	}
+	q.late = min(q.late, len(q.items)-q.begin)
 	return v, true
 }
 
@@ -111,8 +115,8 @@ func (q *queue[T]) next() (v T, ok bool) {
 func (q *queue[T]) take(buf []T) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	buf = append(buf, q.items...)
+	buf = append(buf, q.items[q.begin:]...)
 	clear(q.items)
-	q.items, q.late = q.items[:0], 0
+	q.items, q.begin, q.late = q.items[:0], 0, 0
 	return buf
 }
