@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -254,4 +255,47 @@ func TestPinAfterChroot(t *testing.T) {
 	must(t, r.Link("file", r, "hard", true))
 	must(t, unix.Fchdir(r.Fd()))
 	must(t, unix.Chroot("."))
+}
+
+// A Glance says what a Pin says, of a symlink itself too, and of a name in the
+// directory that the root held when it was made.
+func TestGlance(t *testing.T) {
+	r := open(t, t.TempDir(), Policy{})
+	for _, name := range append(kinds(t, r), ".") {
+		p, err := r.Pin(name)
+		must(t, err)
+		defer p.Close()
+		long := strings.Repeat("x", 1000) // more than what most answers fit in
+		for attr, value := range map[string]string{"trusted.a": "b", "user.a": "", "user.long": long} {
+			if err := p.Setxattr(attr, []byte(value)); err != nil && !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EOPNOTSUPP) {
+				t.Fatal(err)
+			}
+		}
+		g, err := r.Glance(name)
+		must(t, err)
+		defer g.Close()
+		if g.Name() != p.Name() {
+			t.Errorf("named %q, the Pin %q", g.Name(), p.Name())
+		}
+		want, wantErr := p.Listxattr()
+		got, err := g.Listxattr()
+		if !slices.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%s has %q, %v; the Pin says %q, %v", name, got, err, want, wantErr)
+		}
+		for _, attr := range append(want, "user.none", "system.posix_acl_access") {
+			want, wantErr := p.Getxattr(attr)
+			got, err := g.Getxattr(attr)
+			if !bytes.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%s of %s: %q, %v; the Pin says %q, %v", attr, name, got, err, want, wantErr)
+			}
+		}
+	}
+	g, err := r.Glance("none")
+	if err == nil {
+		_, err = g.Listxattr()
+		g.Close()
+	}
+	if !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("of nothing: %v", err)
+	}
 }

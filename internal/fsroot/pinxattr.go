@@ -106,7 +106,7 @@ func sized(get func(buf []byte) (int, error)) ([]byte, error) {
 func (p *Pin) Getxattr(name string) ([]byte, error) {
 	val, err := sized(func(buf []byte) (n int, err error) {
 		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
-			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, name, buf, 0)
+			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, 0, name, buf)
 			return err
 		}, func(path string) (err error) {
 			n, err = unix.Getxattr(path, name, buf)
@@ -124,7 +124,7 @@ func (p *Pin) Getxattr(name string) ([]byte, error) {
 func (p *Pin) Listxattr() ([]string, error) {
 	list, err := sized(func(buf []byte) (n int, err error) {
 		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
-			n, err = listxattrat(proc, link, buf)
+			n, err = listxattrat(proc, link, 0, buf)
 			return err
 		}, func(path string) (err error) {
 			n, err = unix.Listxattr(path, buf)
@@ -135,19 +135,24 @@ func (p *Pin) Listxattr() ([]string, error) {
 		}})
 		return n, err
 	})
+	return splitNames(list), pathError("listxattr", p.name, err)
+}
+
+// splitNames splits a list of names, each with a zero byte behind it.
+func splitNames(list []byte) []string {
 	var names []string
 	for len(list) > 0 {
 		name, rest, _ := bytes.Cut(list, []byte{0})
 		names = append(names, string(name))
 		list = rest
 	}
-	return names, pathError("listxattr", p.name, err)
+	return names
 }
 
 // Setxattr creates or replaces an extended attribute.
 func (p *Pin) Setxattr(name string, value []byte) error {
 	err := p.xattr(xattrCalls{func(proc int, link string) error {
-		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, name, value, 0)
+		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, 0, name, value)
 		return err
 	}, func(path string) error {
 		return unix.Setxattr(path, name, value, 0)
@@ -169,7 +174,8 @@ func (p *Pin) Removexattr(name string) error {
 	return pathError("removexattr", p.name, err)
 }
 
-func xattrat(trap uintptr, dirfd int, path, name string, buf []byte, flags uint32) (int, error) {
+// xattrat is getxattrat or setxattrat; flags are AT_SYMLINK_NOFOLLOW or 0.
+func xattrat(trap uintptr, dirfd int, path string, flags uintptr, name string, buf []byte) (int, error) {
 	pp, err := unix.BytePtrFromString(path)
 	if err != nil {
 		return 0, err
@@ -178,7 +184,7 @@ func xattrat(trap uintptr, dirfd int, path, name string, buf []byte, flags uint3
 	if err != nil {
 		return 0, err
 	}
-	args := xattrArgs{size: uint32(len(buf)), flags: flags}
+	args := xattrArgs{size: uint32(len(buf))}
 	// The kernel reads the address out of args, so the buffer must not move.
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
@@ -186,7 +192,7 @@ func xattrat(trap uintptr, dirfd int, path, name string, buf []byte, flags uint3
 		pinner.Pin(&buf[0])
 		args.value = uint64(uintptr(unsafe.Pointer(&buf[0])))
 	}
-	n, _, e := unix.Syscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), 0,
+	n, _, e := unix.Syscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), flags,
 		uintptr(unsafe.Pointer(np)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
 	if e != 0 {
 		return 0, e
@@ -194,7 +200,7 @@ func xattrat(trap uintptr, dirfd int, path, name string, buf []byte, flags uint3
 	return int(n), nil
 }
 
-func listxattrat(dirfd int, path string, buf []byte) (int, error) {
+func listxattrat(dirfd int, path string, flags uintptr, buf []byte) (int, error) {
 	pp, err := unix.BytePtrFromString(path)
 	if err != nil {
 		return 0, err
@@ -203,7 +209,7 @@ func listxattrat(dirfd int, path string, buf []byte) (int, error) {
 	if len(buf) > 0 {
 		b = unsafe.Pointer(&buf[0])
 	}
-	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), 0,
+	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), flags,
 		uintptr(b), uintptr(len(buf)), 0)
 	if e != 0 {
 		return 0, e

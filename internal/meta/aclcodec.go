@@ -97,7 +97,7 @@ func EncodeACL(a ACL) []byte {
 // ReadACLs reads the access ACL of an entry and, of a directory, the default
 // ACL. A file system without ACLs answers with that of the mode and none; an
 // entry that can have none, a symlink, with empty ones.
-func ReadACLs(p *fsroot.Pin, mode uint32, priv Privilege) (access, deflt ACL, err error) {
+func ReadACLs(p XattrSource, mode uint32, priv Privilege) (access, deflt ACL, err error) {
 	access, deflt = EmptyACL(), EmptyACL()
 	if isLink(mode) {
 		return access, deflt, nil
@@ -112,7 +112,7 @@ func ReadACLs(p *fsroot.Pin, mode uint32, priv Privilege) (access, deflt ACL, er
 	return access, deflt, err
 }
 
-func readKernelACL(p *fsroot.Pin, mode uint32, isDefault bool) (ACL, error) {
+func readKernelACL(p XattrSource, mode uint32, isDefault bool) (ACL, error) {
 	name := accessACLName
 	if isDefault {
 		name = defaultACLName

@@ -176,7 +176,7 @@ func DecodeFakeACL(b []byte, mode uint32) (ACL, error) {
 }
 
 // readFakeACL answers with an empty ACL where none is kept.
-func readFakeACL(p *fsroot.Pin, mode uint32, isDefault bool) (ACL, error) {
+func readFakeACL(p XattrSource, mode uint32, isDefault bool) (ACL, error) {
 	name := fakeAccess
 	if isDefault {
 		name = fakeDefault

@@ -168,9 +168,16 @@ func (r *XattrRules) Sent(name string) string {
 	return name
 }
 
+// XattrSource has the extended attributes of an entry: fsroot.Pin, fsroot.Glance.
+type XattrSource interface {
+	Name() string // of the entry, for messages
+	Getxattr(name string) ([]byte, error)
+	Listxattr() ([]string, error)
+}
+
 // ReadXattrs reads the attributes that the rules let through, sorted by name.
 // A file system without attributes has none.
-func ReadXattrs(p *fsroot.Pin, r *XattrRules) (Xattrs, error) {
+func ReadXattrs(p XattrSource, r *XattrRules) (Xattrs, error) {
 	names, err := p.Listxattr()
 	if err != nil {
 		if noXattr(err) {

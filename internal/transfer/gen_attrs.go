@@ -39,15 +39,16 @@ func (r *Receiving) readACLs(lk *look, pin *fsroot.Pin) {
 	if lk.acl != nil || !r.c.ACLs {
 		return
 	}
+	from := meta.XattrSource(pin)
 	if pin == nil {
-		p, err := lk.at.root.Pin(lk.at.name)
+		g, err := lk.at.root.Glance(lk.at.name)
 		if err != nil {
 			return
 		}
-		defer p.Close()
-		pin = p
+		defer g.Close()
+		from = g
 	}
-	if a, d, err := meta.ReadACLs(pin, lk.st.Mode, r.c.Privilege); err == nil {
+	if a, d, err := meta.ReadACLs(from, lk.st.Mode, r.c.Privilege); err == nil {
 		lk.acl, lk.def = &a, &d
 	}
 }
@@ -58,12 +59,12 @@ func (r *Receiving) readXattrs(lk *look) {
 		return
 	}
 	lk.xs = &flist.XattrList{}
-	pin, err := lk.at.root.Pin(lk.at.name)
+	from, err := lk.at.root.Glance(lk.at.name)
 	if err != nil {
 		return
 	}
-	defer pin.Close()
-	if xs, err := meta.ReadXattrs(pin, &r.rules.Xattrs); err == nil {
+	defer from.Close()
+	if xs, err := meta.ReadXattrs(from, &r.rules.Xattrs); err == nil {
 		lk.xs = flist.NewXattrList(xs)
 	}
 }
@@ -300,24 +301,24 @@ func (r *Receiving) attrErrors(l *report.Log, lk *look, err error) {
 	}
 }
 
-// nothingToSet is the quick test before any system call.
+// nothingToSet is the quick test before any descriptor is opened.
 func (r *Receiving) nothingToSet(f *flist.File, mode uint32, lk *look, call attrCall) bool {
 	c := r.c
-	if c.ACLs || c.Xattrs > 0 || c.Privilege == meta.FakeSuper || c.DaemonChmod != nil {
+	if c.Xattrs > 0 && !call.noXattrs || c.Privilege == meta.FakeSuper || c.DaemonChmod != nil {
 		return false
 	}
 	if r.ownerDiffers(f, &lk.st) || !f.IsSymlink() && (lk.st.Mode^mode)&meta.PermBits != 0 {
 		return false
 	}
-	if call.skipTimes || f.IsDir() && c.OmitDirTimes || f.IsSymlink() && c.OmitLinkTimes {
-		return true
-	}
-	if c.Times {
-		if call.accurate && mtimeOf(f) != lk.st.Mtime || !call.accurate && r.mtimeDiffers(&lk.st, f) {
+	if !(call.skipTimes || f.IsDir() && c.OmitDirTimes || f.IsSymlink() && c.OmitLinkTimes) {
+		if c.Times && (call.accurate && mtimeOf(f) != lk.st.Mtime || !call.accurate && r.mtimeDiffers(&lk.st, f)) {
+			return false
+		}
+		if c.Atimes && !f.IsDir() && (f.X == nil || f.X.Atime != lk.st.Atime.Sec || call.accurate) {
 			return false
 		}
 	}
-	return !c.Atimes || f.IsDir() || f.X != nil && f.X.Atime == lk.st.Atime.Sec && !call.accurate
+	return !r.aclsDiffer(f, mode, lk)
 }
 
 func (r *Receiving) attrLine(l *report.Log, name string, wanted, changed bool) {

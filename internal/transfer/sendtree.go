@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -111,14 +112,14 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 		return acl, def, xs, nil
 	}
 	src := s.sources[si]
-	pin, err := s.pin(src, f)
+	from, err := s.attributes(src, f)
 	if err != nil {
 		s.log.Syserr(report.ErrorXfer, err, "open %s failed", s.full(src, f.Name()))
 		return nil, nil, nil, err
 	}
-	defer pin.Close()
+	defer from.Close()
 	if wantACL {
-		a, d, err := meta.ReadACLs(pin, f.Mode, s.c.Privilege)
+		a, d, err := meta.ReadACLs(from, f.Mode, s.c.Privilege)
 		if err != nil {
 			s.log.Syserr(report.ErrorXfer, err, "get_acl: sys_acl_get_file(%s, ACL_TYPE_ACCESS)", s.full(src, f.Name()))
 			return nil, nil, nil, err
@@ -128,7 +129,7 @@ func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.
 	}
 	if s.c.Xattrs > 0 {
 		rules := s.xattrRules(src)
-		list, err := meta.ReadXattrs(pin, rules)
+		list, err := meta.ReadXattrs(from, rules)
 		if err != nil {
 			s.log.Syserr(report.ErrorXfer, err, "rsync_xal_get: lgetxattr(%s) failed", s.full(src, f.Name()))
 			return nil, nil, nil, err
@@ -148,6 +149,18 @@ func (s *Sender) pin(src *source, f *flist.File) (*fsroot.Pin, error) {
 		return src.root.PinFollow(src.rel(f.Name()))
 	}
 	return src.root.Pin(src.rel(f.Name()))
+}
+
+// attributes are those of an entry: of what a link points to, unless it is sent as
+// a link.
+func (s *Sender) attributes(src *source, f *flist.File) (interface {
+	meta.XattrSource
+	io.Closer
+}, error) {
+	if s.c.follows() && !f.IsSymlink() {
+		return s.pin(src, f)
+	}
+	return src.root.Glance(src.rel(f.Name()))
 }
 
 func (s *Sender) xattrRules(src *source) *meta.XattrRules {

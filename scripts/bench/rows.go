@@ -79,6 +79,7 @@ func allRows() []row {
 		}
 	}
 	return append(rows,
+		row{"small local -aHAX no change", "small", synced, local, []string{"-aHAX"}, localSides},
 		row{"small shell first copy", "small", empty, shell, []string{"-a"}, shellSides},
 		row{"small shell no change", "small", synced, shell, []string{"-a"}, shellSides},
 		row{"big shell first copy", "big", empty, shell, []string{"-a"}, shellSides},
