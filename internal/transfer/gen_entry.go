@@ -107,7 +107,7 @@ func (g *generator) work(t *target) error {
 	if !c.Perms {
 		t.mode = meta.DestMode(t.mode, lk.st.Mode, g.dirDefault, exists && !lk.st.IsDir(), c.Executability)
 	}
-	if c.HardLinks && f.Flags&flist.Linked != 0 && g.links.notFirst(f) {
+	if g.joins(f) && g.links.notFirst(f) {
 		done, err := g.joinLink(t, lk, exists)
 		if done || err != nil {
 			return err

@@ -217,6 +217,7 @@ func (g *generator) finished(redo bool) error {
 				return err
 			}
 			g.inProg[l]--
+			delete(g.relinked, d.ndx)
 			continue
 		}
 		if redo && len(g.redo) > 0 {
@@ -231,6 +232,9 @@ func (g *generator) finished(redo bool) error {
 			g.again = false
 			if err != nil {
 				return err
+			}
+			if gr := g.links.group(f); gr != nil && gr.busy == ndx {
+				g.relinked[ndx] = struct{}{}
 			}
 			g.toRedo[l]--
 			continue

@@ -68,6 +68,12 @@ func (s *linkState) notLast(f *flist.File) bool {
 	return false
 }
 
+// joins reports whether another member of its group may do the work for an entry.
+// One that is asked for again is the member that all others wait for.
+func (g *generator) joins(f *flist.File) bool {
+	return g.c.HardLinks && f.Flags&flist.Linked != 0 && !g.again
+}
+
 // matchLinks takes the members in a list into their groups.
 // rsync 3.5.0 hlink.c:match_gnums.
 func (g *generator) matchLinks(l *flist.List) error {

@@ -75,7 +75,7 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 		}
 	}
 	if !exists && !hasPartial {
-		if c.HardLinks && f.Flags&flist.Linked != 0 && g.links.notLast(f) {
+		if g.joins(f) && g.links.notLast(f) {
 			g.leaveToLater(t)
 			return nil
 		}
@@ -145,7 +145,7 @@ func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) er
 			var err error
 			if file, err = openBasis(b.look.at, c); err != nil {
 				g.log.Syserr(report.Error, err, "failed to open %s, continuing", g.full(b.look.at.shown))
-				if c.HardLinks && f.Flags&flist.Linked != 0 && g.links.notLast(f) {
+				if g.joins(f) && g.links.notLast(f) {
 					g.leaveToLater(t)
 					return nil
 				}

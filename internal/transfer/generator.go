@@ -28,8 +28,11 @@ type generator struct {
 	redo   []int32     // files to ask for again
 	failed []int32     // those that are asked for after the next wait
 	hdone  []hlinkDone // hard-linked files whose transfer has ended
-	dones  int         // phases that the receiver has finished
-	ended  error
+	// relinked are hard-linked files that are asked for again, whose other names
+	// are still to be made.
+	relinked map[int32]struct{}
+	dones    int // phases that the receiver has finished
+	ended    error
 
 	out   wire.NdxState
 	phase int
@@ -106,7 +109,7 @@ type target struct {
 func newGenerator(r *Receiving) *generator {
 	g := &generator{
 		Receiving: r, log: r.c.Log.As("generator").Via(r.c.TellInOrder), out: wire.NewNdxState(),
-		inProg: map[*flist.List]int{}, toRedo: map[*flist.List]int{}, window: delta.NewWindow(nil, 0),
+		inProg: map[*flist.List]int{}, toRedo: map[*flist.List]int{}, relinked: map[int32]struct{}{}, window: delta.NewWindow(nil, 0),
 		topDevs: map[uint64]bool{}, dirDev: map[*flist.File]uint64{}, active: map[int32]int64{},
 	}
 	g.links.init()
@@ -233,6 +236,16 @@ func (g *generator) ending() error {
 	g.debugGenr("generate_files phase=%d", g.phase)
 	if err := waitDones(1, true); err != nil {
 		return err
+	}
+	// The sender is told of links while it listens: rsync's generator tells it too
+	// late, and the run ends with "Invalid packet at end of run".
+	for len(g.relinked) > 0 {
+		if err := g.wait(); err != nil {
+			return err
+		}
+		if err := g.finished(true); err != nil {
+			return err
+		}
 	}
 	g.phase++
 	g.debugGenr("generate_files phase=%d", g.phase)
