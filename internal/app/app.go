@@ -419,18 +419,19 @@ func readSecluded(r io.Reader) ([]string, error) {
 // openLog opens the log file that the options name, and makes the log of what is
 // said outside of a session. It returns session.Params.LogLine.
 func (p *program) openLog(o *options.Options, out io.Writer) (line func(report.Code, string), closeLog func()) {
-	env := session.Env{Getenv: p.getenv, Out: out, Err: p.stderr}
-	p.log = session.NewLog(o, &env, nil)
-	if o.LogFile == "" {
-		return nil, func() {}
+	closeLog = func() {}
+	var err error
+	if o.LogFile != "" {
+		var f *os.File
+		f, err = fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
+		if err == nil {
+			line, closeLog = report.FileLogger(f, os.Getpid(), time.Now), func() { f.Close() }
+		}
 	}
-	f, err := fsroot.OwnerOpen(o.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0666&^p.umask, fsroot.Policy{InsecureLinks: o.InsecureLinks})
+	p.log = session.NewLog(o, &session.Env{Getenv: p.getenv, Out: out, Err: p.stderr}, line)
 	if err != nil {
 		p.say(report.Error, fmt.Sprintf("rsync: [client] failed to open log-file %s: %s", o.LogFile, report.Reason(err)))
 		p.say(report.Info, "Ignoring \"log file\" setting.")
-		return nil, func() {}
 	}
-	line = report.FileLogger(f, os.Getpid(), time.Now)
-	p.log = session.NewLog(o, &env, line)
-	return line, func() { f.Close() }
+	return line, closeLog
 }

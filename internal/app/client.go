@@ -151,12 +151,10 @@ func (p *program) transfer(ctx context.Context, o *options.Options, operands []s
 // concerns it alone. rsync 3.5.0 pipe.c:local_child.
 func (p *program) localServer(o *options.Options) (*options.Options, error) {
 	args := append(o.ServerArgs(true, o.Protocol, "")[1:], ".")
-	if len(o.RemoteOptions) > 0 {
-		// By themselves first: the last may lack its value.
-		alone := append([]string{args[0]}, o.RemoteOptions...)
-		if _, _, err := options.ParseServer(alone, p.optionEnv()); err != nil && !errors.Is(err, options.ErrUsage) {
-			return nil, p.lostServer(err)
-		}
+	// By themselves first: the last may lack its value.
+	alone := append([]string{args[0]}, o.RemoteOptions...)
+	if _, _, err := options.ParseServer(alone, p.optionEnv()); err != nil && !errors.Is(err, options.ErrUsage) {
+		return nil, p.lostServer(err)
 	}
 	if o.Append != options.AppendNone && o.WholeFile != options.No {
 		args = append([]string{"-W"}, args...) // which a local copy has settled by then

@@ -70,9 +70,9 @@ func (e *Env) trace(line string) {
 	}
 }
 
-// traceArgs traces an argument list, which the log file does not get.
+// traceUnlogged traces an argument list, which the log file does not get.
 // rsync 3.5.0 util1.c:print_child_argv.
-func (e *Env) traceArgs(line string) {
+func (e *Env) traceUnlogged(line string) {
 	if e.Trace != nil {
 		e.Trace(report.Client, line)
 	}

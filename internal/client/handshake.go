@@ -204,7 +204,7 @@ func (h *handshake) request() options.PeerArgs {
 		args.Exposed = append(args.Exposed, paths...)
 	}
 	if debug(h.o, report.DebugCmd, 1) {
-		h.env.traceArgs(traceArgs("sending daemon args:", args.Exposed))
+		h.env.traceUnlogged(traceArgs("sending daemon args:", args.Exposed))
 	}
 	return args
 }

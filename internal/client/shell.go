@@ -189,10 +189,10 @@ func splitCommand(s string) ([]string, error) {
 // confuses some.
 func startShell(ctx context.Context, o *options.Options, words []string, amSender bool, env *Env, setenv ...string) (*Conn, error) {
 	if debug(o, report.DebugCmd, 2) {
-		env.traceArgs(TraceWords(words))
+		env.traceUnlogged(TraceWords(words))
 	}
 	if debug(o, report.DebugCmd, 1) {
-		env.traceArgs(traceArgs("opening connection using:", words))
+		env.traceUnlogged(traceArgs("opening connection using:", words))
 	}
 	if err := canceled(ctx); err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func environ(cmd *exec.Cmd, env *Env) []string {
 // rsync.c:send_protected_args)
 func sendSecluded(w io.Writer, o *options.Options, args []string, env *Env) error {
 	if debug(o, report.DebugCmd, 1) {
-		env.traceArgs(traceArgs("protected args:", args))
+		env.traceUnlogged(traceArgs("protected args:", args))
 	}
 	var b strings.Builder
 	b.WriteString("rsync\x00")

@@ -30,7 +30,7 @@ var errFormat = errors.New("not a locale of the GNU C library")
 // locale that the environment names, "." for the C locale and for one that is
 // not installed, as after setlocale(LC_NUMERIC, "").
 func DecimalPoint(getenv func(string) string) string {
-	name := numericName(getenv)
+	name := Name(getenv, "LC_NUMERIC")
 	if name == "" || name == "C" || name == "POSIX" {
 		return "."
 	}
@@ -41,8 +41,10 @@ func DecimalPoint(getenv func(string) string) string {
 	return point
 }
 
-func numericName(getenv func(string) string) string {
-	for _, v := range []string{"LC_ALL", "LC_NUMERIC", "LANG"} {
+// Name returns the locale that the environment names for a category, such as
+// "LC_CTYPE"; "" for none.
+func Name(getenv func(string) string, category string) string {
+	for _, v := range []string{"LC_ALL", category, "LANG"} {
 		if name := getenv(v); name != "" {
 			return name
 		}

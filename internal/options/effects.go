@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prsync/prsync/internal/locale"
 )
 
 // The effects of options that do more than store a value.
@@ -103,13 +101,10 @@ func validModeChange(s string) bool {
 	return strings.Trim(bits, "rwxXst") == "" || len(bits) == 1 && strings.Contains("ugo", bits)
 }
 
-// decimalPoint is the locale's.
-func (p *parser) decimalPoint() string { return locale.DecimalPoint(p.env.getenv) }
-
 // sizeTo returns the effect of an option whose argument is a size in bytes.
 func sizeTo(name string, field func(*parser) *int64) effect {
 	return func(p *parser, arg string, _ int) error {
-		n, err := ParseSize(arg, name, SizeLimits{Unit: 'b', Max: -1, Point: p.decimalPoint()})
+		n, err := ParseSize(arg, name, SizeLimits{Unit: 'b', Max: -1, Numbers: p.numbers})
 		if err != nil {
 			return p.fail("%v", err)
 		}
@@ -124,7 +119,7 @@ func (p *parser) setBlockSize(arg string, _ int) error {
 	if p.o.Protocol < 30 {
 		most = 1 << 29
 	}
-	n, err := ParseSize(arg, "block-size", SizeLimits{Unit: 'b', Max: most, Point: p.decimalPoint()})
+	n, err := ParseSize(arg, "block-size", SizeLimits{Unit: 'b', Max: most, Numbers: p.numbers})
 	if err != nil {
 		return p.fail("%v", err)
 	}
@@ -141,7 +136,7 @@ func (p *parser) setMaxAlloc(arg string, _ int) error {
 // or with a suffix, at least 512 bytes, 0 for no limit. It returns bytes per
 // second, a multiple of 1024.
 func (p *parser) rate(arg, option string) (int64, error) {
-	n, err := ParseSize(arg, option, SizeLimits{Unit: 'K', Min: 512, Max: -1, ZeroUnlimited: true, Point: p.decimalPoint()})
+	n, err := ParseSize(arg, option, SizeLimits{Unit: 'K', Min: 512, Max: -1, ZeroUnlimited: true, Numbers: p.numbers})
 	if err != nil {
 		return 0, err
 	}

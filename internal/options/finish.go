@@ -83,7 +83,7 @@ func (p *parser) finishMaxAlloc() error {
 			return nil
 		}
 	}
-	n, err := ParseSize(arg, "max-alloc", SizeLimits{Unit: 'B', Min: 1 << 20, Max: -1, ZeroUnlimited: true, Point: p.decimalPoint()})
+	n, err := ParseSize(arg, "max-alloc", SizeLimits{Unit: 'B', Min: 1 << 20, Max: -1, ZeroUnlimited: true, Numbers: p.numbers})
 	if err != nil {
 		return p.fail("%v", err)
 	}

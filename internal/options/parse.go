@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/locale"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // ErrUsage is wrapped by errors that call for the whole usage text on standard
@@ -32,9 +34,10 @@ const (
 // parser collects the options of one command line. What is final already goes
 // to o; the rest has a meaning only once all options are known (finish.go).
 type parser struct {
-	o    *Options
-	env  Env
-	argc int
+	o       *Options
+	env     Env
+	argc    int
+	numbers report.Numbers // of the locale
 
 	info, debug *flagSet
 	given       map[*option]bool // named, by whatever spelling
@@ -81,7 +84,8 @@ func newParser(argv []string, env Env, server bool) *parser {
 	o.Server = server
 	return &parser{
 		o: o, env: env, argc: len(argv),
-		info: newInfoSet(), debug: newDebugSet(),
+		numbers: report.LocaleNumbers(func() string { return locale.DecimalPoint(env.getenv) }),
+		info:    newInfoSet(), debug: newDebugSet(),
 		given: map[*option]bool{},
 		dirs:  dirsUnset, relative: -1, oldArgs: -1, secluded: -1,
 	}

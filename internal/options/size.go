@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/prsync/prsync/internal/report"
 )
 
 // SizeLimits bound a size and say how it is read.
@@ -13,9 +15,9 @@ type SizeLimits struct {
 	Min           int64 // smallest value
 	Max           int64 // largest value; negative: no limit
 	ZeroUnlimited bool  // 0 is allowed below Min
-	// Point is the locale's decimal point, "." when empty. A fraction behind
-	// another "." is skipped then, as C's strtod stops there.
-	Point string
+	// Numbers are the locale's: how a fraction is read and limits are shown. One
+	// behind a "." that is not its point is skipped, as C's strtod stops there.
+	Numbers report.Numbers
 }
 
 // ParseSize reads a size as rsync(1) describes it under --max-size: a number
@@ -30,9 +32,9 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 		if lim.Max < 0 {
 			return fail("too large")
 		}
-		return fail("too large (max: " + bigNumber(lim.Max, lim.Point) + ")")
+		return fail("too large (max: " + lim.Numbers.Number(lim.Max, 3) + ")")
 	}
-	number, rest := splitNumber(arg, lim.Point)
+	number, rest := splitNumber(arg, lim.Numbers.Point())
 	unit := lim.Unit
 	if rest != "" && rest[0] != '+' && rest[0] != '-' {
 		unit, rest = rest[0], rest[1:]
@@ -63,7 +65,7 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 		scale *= base
 	}
 	if number == "" && strings.HasPrefix(rest, "-") {
-		if n, _ := splitNumber(rest[1:], lim.Point); strings.Trim(n, "0.") != "" {
+		if n, _ := splitNumber(rest[1:], lim.Numbers.Point()); strings.Trim(n, "0.") != "" {
 			return tooLarge() // rsync's word for a negative number
 		}
 	}
@@ -97,7 +99,7 @@ func ParseSize(arg, option string, lim SizeLimits) (int64, error) {
 	case size < 0 || lim.Max >= 0 && size > lim.Max:
 		return tooLarge()
 	case size < lim.Min && (size != 0 || !lim.ZeroUnlimited):
-		why := "too small (min: " + bigNumber(lim.Min, lim.Point)
+		why := "too small (min: " + lim.Numbers.Number(lim.Min, 3)
 		if lim.ZeroUnlimited {
 			why += " or 0 for unlimited"
 		}
@@ -120,27 +122,10 @@ func splitNumber(s, point string) (number, rest string) {
 	for end < len(s) && isDigit(s[end]) {
 		end++
 	}
-	if point != "" && s[i:i+1] != point {
+	if s[i:i+1] != point {
 		return s[:whole], s[end:]
 	}
 	return s[:whole] + "." + s[whole+1:end], s[end:]
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// bigNumber prints a limit in units of 1024, two places.
-func bigNumber(n int64, point string) string {
-	const units = "KMGTP"
-	f, unit := float64(n), ""
-	for i := 0; f >= 1024 && i < len(units); i++ {
-		f, unit = f/1024, units[i:i+1]
-	}
-	if unit == "" {
-		return strconv.FormatInt(n, 10)
-	}
-	s := strconv.FormatFloat(f, 'f', 2, 64) + unit
-	if point != "" {
-		s = strings.Replace(s, ".", point, 1)
-	}
-	return s
-}

@@ -42,7 +42,7 @@ func DependOnSources() error {
 	}
 	for _, top := range []string{"cmd", "internal", "scripts"} {
 		// Opening a folder is enough: its files count with size and time.
-		err := filepath.WalkDir(filepath.Join(root, top), func(string, fs.DirEntry, error) error { return nil })
+		err := filepath.WalkDir(filepath.Join(root, top), func(_ string, _ fs.DirEntry, err error) error { return err })
 		if err != nil {
 			return err
 		}

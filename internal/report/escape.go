@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/prsync/prsync/internal/locale"
 )
 
 // Charset is the character set of the user's terminal, as far as it decides
@@ -21,22 +23,15 @@ const (
 // as setlocale(LC_CTYPE, "") finds it. A locale without a character set counts
 // as ASCII; whether it is installed is not looked at.
 func LocaleCharset(getenv func(string) string) Charset {
-	for _, v := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		locale := getenv(v)
-		if locale == "" {
-			continue
-		}
-		_, set, _ := strings.Cut(locale, ".")
-		set, _, _ = strings.Cut(set, "@")
-		switch {
-		case strings.EqualFold(set, "UTF-8"), strings.EqualFold(set, "utf8"):
-			return UTF8
-		case strings.EqualFold(set, "ANSI_X3.4-1968"), strings.EqualFold(set, "US-ASCII"):
-			return ASCII
-		}
-		return Charset(set)
+	_, set, _ := strings.Cut(locale.Name(getenv, "LC_CTYPE"), ".")
+	set, _, _ = strings.Cut(set, "@")
+	switch {
+	case strings.EqualFold(set, "UTF-8"), strings.EqualFold(set, "utf8"):
+		return UTF8
+	case strings.EqualFold(set, "ANSI_X3.4-1968"), strings.EqualFold(set, "US-ASCII"):
+		return ASCII
 	}
-	return ASCII
+	return Charset(set)
 }
 
 // escaping is how far a text is escaped. Control characters other than tab

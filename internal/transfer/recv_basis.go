@@ -1,9 +1,7 @@
 package transfer
 
 import (
-	"errors"
 	"os"
-	"syscall"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/report"
@@ -67,19 +65,6 @@ func (v *receiver) basisOf(in *incoming) (file *os.File, at place, err error) {
 	open := func(p place) *os.File {
 		if p.root == nil {
 			return nil
-		}
-		if c.WriteDevices {
-			g, e := (*os.File)(nil), error(syscall.EPERM) // which only the owner may ask for
-			if c.OpenNoatime {
-				g, e = p.root.OpenFile(p.name, os.O_RDONLY|syscall.O_NOATIME, 0)
-			}
-			if errors.Is(e, syscall.EPERM) {
-				g, e = p.root.OpenFile(p.name, os.O_RDONLY, 0)
-			}
-			if e != nil {
-				return nil
-			}
-			return g
 		}
 		g, e := p.root.Open(p.name)
 		if e != nil {

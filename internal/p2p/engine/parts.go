@@ -18,7 +18,7 @@ import (
 
 // errGone is a host that does not have the first piece of a range any more, or
 // not all of it.
-var errGone = errors.New("the host does not have all of the piece any more: a file beside this one has left the repository")
+var errGone = errors.New("the host does not have all of the piece any more: this file, or one beside it, has changed or left the repository")
 
 // partlyGone takes note that the origin does not have what the job asks for.
 // p.mu is held.
@@ -40,13 +40,19 @@ func (p *pack) partlyGone(j job, now time.Time) {
 // checkGone gives up what the host does not have and no peer has come up with
 // either, where those who asked for it need not wait.
 func (p *pack) checkGone(now time.Time) {
+	p.mu.Lock()
+	some := p.plan.gone
+	p.mu.Unlock()
+	if !some {
+		return
+	}
 	nobody := len(p.tr.peersOf(p.meta.InfoHash)) == 0
 	var lost []*want
 	p.mu.Lock()
 	over := func(since time.Time) bool {
 		return !since.IsZero() && (nobody && p.plan.present == 0 || now.Sub(since) >= lossGrace)
 	}
-	for i := 0; p.plan.gone && i < len(p.pieces); i++ {
+	for i := range p.pieces {
 		pc := &p.pieces[i]
 		if !pc.idle() || pc.taken || p.plan.avail[i] || !over(pc.gone) {
 			continue
