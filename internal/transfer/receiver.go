@@ -66,10 +66,6 @@ func (v *receiver) tellFailed(ndx int32) {
 // run is the life of the receiver.
 func (v *receiver) run() error {
 	c := v.c
-	maxPhase := 1
-	if c.Setup.Protocol >= 29 {
-		maxPhase = 2
-	}
 	v.debugRecv(v.log, "recv_files(%d) starting", len(v.lists[0].Files))
 	for {
 		rq, err := v.read()
@@ -77,30 +73,9 @@ func (v *receiver) run() error {
 			return err
 		}
 		if rq.ndx == wire.NdxDone {
-			if p := c.Progress; p != nil && v.cur != nil && v.log.Info(report.InfoProgress, 2) && (len(v.lists) > 0 || !c.Setup.IncRecurse) {
-				v.setIndex(nil, 0)
-				p.End(0)
-			}
-			if c.Setup.IncRecurse && len(v.lists) > 0 {
-				if c.ReadBatch {
-					v.batchSkip()
-					v.batch.freed++
-				}
-				v.freeFirst()
-				if len(v.lists) > 0 {
-					continue
-				}
-			} else if c.ReadBatch && len(v.lists) > 0 {
-				v.batchSkip()
-			}
-			if v.phase++; v.phase > maxPhase {
+			if v.listDone() {
 				break
 			}
-			v.debugRecv(v.log, "recv_files phase=%d", v.phase)
-			if v.phase == 2 && c.DelayUpdates {
-				v.finishDelayed()
-			}
-			v.tell(evPhase, 0)
 			continue
 		}
 		if err := v.file(rq); err != nil {
@@ -128,6 +103,37 @@ func (v *receiver) run() error {
 		v.tell(evPhase, 0)
 	}
 	return nil
+}
+
+// listDone takes the sender's word that it has no more of the first list, or
+// of a phase, and tells whether that was the last one.
+func (v *receiver) listDone() (last bool) {
+	c := v.c
+	if c.Progress != nil && v.cur != nil && c.endsProgress(v.log, v.lists) {
+		v.setIndex(nil, 0)
+		c.Progress.End(0)
+	}
+	if c.Setup.IncRecurse && len(v.lists) > 0 {
+		if c.ReadBatch {
+			v.batchSkip()
+			v.batch.freed++
+		}
+		v.freeFirst()
+		if len(v.lists) > 0 {
+			return false
+		}
+	} else if c.ReadBatch && len(v.lists) > 0 {
+		v.batchSkip()
+	}
+	if v.phase++; v.phase > c.lastPhase() {
+		return true
+	}
+	v.debugRecv(v.log, "recv_files phase=%d", v.phase)
+	if v.phase == 2 && c.DelayUpdates {
+		v.finishDelayed()
+	}
+	v.tell(evPhase, 0)
+	return false
 }
 
 // freeFirst drops the first list. Its entries serve again if the generator has
@@ -184,11 +190,7 @@ func (v *receiver) read() (request, error) {
 			continue
 		case ndx < 0:
 			if !v.c.Setup.IncRecurse {
-				last := int32(-1)
-				if n := len(v.lists); n > 0 {
-					last = v.lists[n-1].End() - 1
-				}
-				return request{}, exitcode.New(exitcode.Protocol, "Invalid file index: %d (%d - %d) [%s]", ndx, wire.NdxDone, last, v.log.Who()).Placed(exitcode.AtFileIndex)
+				return request{}, invalidIndex(v.lists, ndx, v.log.Who())
 			}
 			if err := v.moreLists(&v.in, ndx, 2); err != nil {
 				return request{}, err
@@ -200,8 +202,8 @@ func (v *receiver) read() (request, error) {
 		if err := r.Err(); err != nil {
 			return request{}, err
 		}
-		if v.c.Setup.Protocol < 30 && len(v.lists) > 0 && ndx == int32(len(v.lists[0].Files)) && rq.flags == report.ItemIsNew {
-			continue // the keep-alive of protocol 29
+		if rq.keepsAlive(v.c.Setup.Protocol, v.lists) {
+			continue
 		}
 		return rq, nil
 	}
@@ -209,24 +211,19 @@ func (v *receiver) read() (request, error) {
 
 // entryOf finds the entry of an index.
 func (v *receiver) entryOf(ndx int32) (*flist.File, error) {
-	for _, l := range v.lists {
-		if ndx < l.Start-1 || ndx >= l.End() {
-			continue
-		}
-		v.cur = l
-		if ndx == l.Start-1 {
-			if l.Parent < 0 || int(l.Parent) >= len(v.dirs) {
-				break
-			}
-			return v.dirs[l.Parent], nil
-		}
+	i := listOf(v.lists, ndx)
+	if i < 0 {
+		return nil, noSuchIndex(v.lists, ndx, v.log.Who())
+	}
+	l := v.lists[i]
+	v.cur = l
+	if ndx >= l.Start {
 		return l.Files[ndx-l.Start], nil
 	}
-	first, last := int32(0), int32(-1)
-	if n := len(v.lists); n > 0 {
-		first, last = v.lists[0].Start-1, v.lists[n-1].End()-1
+	if l.Parent < 0 || int(l.Parent) >= len(v.dirs) {
+		return nil, noSuchIndex(v.lists, ndx, v.log.Who())
 	}
-	return nil, exitcode.New(exitcode.Protocol, "File-list index %d not in %d - %d (%s) [%s]", ndx, first, last, "read_ndx_and_attrs", v.log.Who())
+	return v.dirs[l.Parent], nil
 }
 
 // file takes one answer of the sender.
@@ -236,11 +233,8 @@ func (v *receiver) file(rq request) error {
 	if err != nil {
 		return err
 	}
-	if !f.Active() {
-		return exitcode.New(exitcode.Protocol, "rsync: refusing transfer of cleared file index %d", rq.ndx)
-	}
-	if rq.flags&report.ItemTransfer != 0 && (!f.IsRegular() || rq.ndx == v.cur.Start-1) {
-		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, v.log.Who())
+	if err := rq.check(f, v.cur, v.phase, v.log.Who()); err != nil {
+		return err
 	}
 	name := v.name(f)
 	if v.log.Debug(report.DebugRecv, 1) {
@@ -269,9 +263,6 @@ func (v *receiver) file(rq request) error {
 			v.Stats.Created.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
 		}
 		return nil
-	}
-	if v.phase == 2 {
-		return exitcode.New(exitcode.Protocol, "got transfer request in phase 2 [%s]", v.log.Who())
 	}
 	redo := v.failed[rq.ndx] || v.batch.sent[rq.ndx]
 	if !redo && rq.flags&report.ItemIsNew != 0 {

@@ -113,10 +113,6 @@ func (c *Config) listParams() flist.Params {
 // Run answers the generator until it has nothing more to ask.
 // rsync 3.5.0 sender.c:send_files.
 func (s *Sender) Run() error {
-	maxPhase := 1
-	if s.c.Setup.Protocol >= 29 {
-		maxPhase = 2
-	}
 	before := s.io.Get()
 	s.debugSend("send_files starting")
 	for {
@@ -130,34 +126,9 @@ func (s *Sender) Run() error {
 			return err
 		}
 		if rq.ndx == wire.NdxDone {
-			if p := s.c.Progress; p != nil && s.cur != nil && s.log.Info(report.InfoProgress, 2) && (len(s.lists) > 0 || !s.c.Setup.IncRecurse) {
-				s.setIndex(nil, 0)
-				p.End(0)
-			}
-			if s.c.Setup.IncRecurse && len(s.lists) > 0 {
-				done := s.lists[0]
-				s.held -= len(done.Files)
-				s.oldTotal -= len(done.Files)
-				s.nextStart, s.nextNum = done.End()+1, done.Num+1
-				s.lists[0] = nil
-				s.lists = s.lists[1:]
-				s.slab.GiveBack(done)
-				if len(s.lists) > 0 {
-					if s.cur == done {
-						s.cur = s.lists[0]
-					}
-					if s.lists[0] == s.cur {
-						s.oldTotal = len(s.cur.Files)
-					}
-					s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
-					continue
-				}
-			}
-			if s.phase++; s.phase > maxPhase {
+			if s.listDone() {
 				break
 			}
-			s.debugSend("send_files phase=%d", s.phase)
-			s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
 			continue
 		}
 		if s.c.Setup.IncRecurse {
@@ -178,6 +149,40 @@ func (s *Sender) Run() error {
 	return s.c.W.Flush()
 }
 
+// listDone takes the generator's word that it has no more to ask of the first
+// list, or of a phase, repeats it, and tells whether that was the last one.
+func (s *Sender) listDone() (last bool) {
+	if s.c.Progress != nil && s.cur != nil && s.c.endsProgress(s.log, s.lists) {
+		s.setIndex(nil, 0)
+		s.c.Progress.End(0)
+	}
+	if s.c.Setup.IncRecurse && len(s.lists) > 0 {
+		done := s.lists[0]
+		s.held -= len(done.Files)
+		s.oldTotal -= len(done.Files)
+		s.nextStart, s.nextNum = done.End()+1, done.Num+1
+		s.lists[0] = nil
+		s.lists = s.lists[1:]
+		s.slab.GiveBack(done)
+		if len(s.lists) > 0 {
+			if s.cur == done {
+				s.cur = s.lists[0]
+			}
+			if s.lists[0] == s.cur {
+				s.oldTotal = len(s.cur.Files)
+			}
+			s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
+			return false
+		}
+	}
+	if s.phase++; s.phase > s.c.lastPhase() {
+		return true
+	}
+	s.debugSend("send_files phase=%d", s.phase)
+	s.c.W.WriteNdx(&s.ndxOut, wire.NdxDone)
+	return false
+}
+
 // matchReport is the line of --debug=DELTASUM1.
 func (s *Sender) matchReport() {
 	if s.log.Debug(report.DebugDeltasum, 1) {
@@ -192,11 +197,8 @@ func (s *Sender) answer(rq request) error {
 	if err != nil {
 		return err
 	}
-	if !f.Active() {
-		return exitcode.New(exitcode.Protocol, "rsync: refusing transfer of cleared file index %d", rq.ndx)
-	}
-	if rq.flags&report.ItemTransfer != 0 && (!f.IsRegular() || rq.ndx == s.cur.Start-1) {
-		return exitcode.New(exitcode.Protocol, "received request to transfer non-regular file: %d [%s]", rq.ndx, s.log.Who())
+	if err := rq.check(f, s.cur, s.phase, s.log.Who()); err != nil {
+		return err
 	}
 	src := s.sources[f.Src]
 	s.chdir(src)
@@ -219,9 +221,6 @@ func (s *Sender) answer(rq request) error {
 			s.Stats.Created.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
 		}
 		return s.c.W.Err()
-	}
-	if s.phase == 2 {
-		return exitcode.New(exitcode.Protocol, "got transfer request in phase 2 [%s]", s.log.Who())
 	}
 	redo := f.Flags&flist.Sent != 0
 	if !redo && rq.flags&report.ItemIsNew != 0 {
