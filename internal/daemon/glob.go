@@ -8,6 +8,7 @@ import (
 	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/filter/wildmatch"
 	"github.com/prsync/prsync/internal/fsroot"
+	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
 // GlobFS is what expanding a wildcard argument asks of a module's files.
@@ -92,48 +93,23 @@ func (g *globber) take(name string, found bool, rest string, more bool, done, fi
 	return nil
 }
 
-// tidyPath drops extra slashes, and takes ".." together with its directory.
-// Directories "." stay, for they mean something to -R, and so does a slash at
-// the end. With below set the path is kept below the module's root by its text:
-// a slash at its start and ".." beyond the root go too; else that happens to
-// ".." at the start of an absolute path only
+// tidyPath drops extra slashes, and takes ".." together with what is before
+// it. Directories "." stay, for they mean something to -R, and so does a slash
+// at the end. With below set the path is kept below the module's root by its
+// text: a slash at its start and ".." beyond the root go too; else that happens
+// to ".." at the start of an absolute path only
 // (rsync 3.5.0 util1.c:sanitize_path and clean_fname).
 func tidyPath(p string, below bool) string {
-	root := ""
-	if !below && strings.HasPrefix(p, "/") {
-		root = "/"
+	if below {
+		return flist.Sanitize(p, 0, true)
 	}
-	parts := strings.Split(p, "/")
-	var out []string
-	slash := false // what is kept last had a slash behind it
-	for i, part := range parts {
-		if part == "" {
-			continue
-		}
-		if part == ".." {
-			n := len(out)
-			for n > 0 && out[n-1] == "." {
-				n--
-			}
-			if n > 0 && out[n-1] != ".." {
-				out, slash = out[:n-1], true
-				continue
-			}
-			if n == 0 && (below || root != "") {
-				out = out[:0]
-				continue
-			}
-		}
-		out, slash = append(out, part), i < len(parts)-1
+	if !strings.HasPrefix(p, "/") {
+		return flist.Sanitize(p, len(p), true)
 	}
-	s := root + strings.Join(out, "/")
-	if slash && len(out) > 0 {
-		s += "/"
+	if p = flist.Sanitize(p, 0, true); p == "." {
+		return "/"
 	}
-	if s == "" {
-		return "."
-	}
-	return s
+	return "/" + p
 }
 
 // excluder asks a module's rules about names relative to its root.

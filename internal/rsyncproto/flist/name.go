@@ -52,7 +52,8 @@ func isClean(name string) bool {
 
 // Sanitize makes a path safe to use below a root: leading slashes go, and
 // ".." cannot climb above depth components from the root. keepDot leaves "."
-// components ("/./" marks of --relative). A path that becomes empty is ".".
+// components ("/./" marks of --relative); ".." behind one takes that alone with
+// it, as in rsync. A path that becomes empty is ".".
 // rsync 3.5.0 util1.c:sanitize_path.
 func Sanitize(path string, depth int, keepDot bool) string {
 	parts := strings.Split(strings.TrimLeft(path, "/"), "/")
@@ -68,11 +69,7 @@ func Sanitize(path string, depth int, keepDot bool) string {
 				continue
 			}
 		case "..":
-			n := len(out)
-			for n > 0 && out[n-1] == "." {
-				n--
-			}
-			if n > 0 && out[n-1] != ".." {
+			if n := len(out); n > 0 && out[n-1] != ".." {
 				out, slash = out[:n-1], true
 				continue
 			}
