@@ -64,6 +64,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	in.override(&f.Global, o.Log)
 	if c.web, err = newWeb(ctx, &f.Global, in.http, &o); err != nil {
 		return err
 	}

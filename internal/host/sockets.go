@@ -2,11 +2,15 @@ package host
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/prsync/prsync/internal/daemon"
+	"github.com/prsync/prsync/internal/daemon/conf"
 )
 
 // firstInherited is the first descriptor that a service manager hands over,
@@ -52,6 +56,44 @@ func inheritListeners(getenv func(string) string) (in inherited, err error) {
 		}
 	}
 	return in, nil
+}
+
+// override logs that sockets of a service manager take the place of what the
+// configuration says, if that is something else: who wrote an address there
+// means it, to keep others out for one.
+func (in *inherited) override(g *conf.Global, log *slog.Logger) {
+	differ := func(where []net.Listener, host, port string) string {
+		for _, l := range where {
+			h, p, err := net.SplitHostPort(l.Addr().String())
+			if err != nil { // a unix socket
+				return l.Addr().String()
+			}
+			want, got := net.ParseIP(host), net.ParseIP(h)
+			all := host == "" || want != nil && want.IsUnspecified()
+			if port != p || all != got.IsUnspecified() || want != nil && !all && !want.Equal(got) {
+				return l.Addr().String()
+			}
+		}
+		return ""
+	}
+	warn := func(parameter, value, got string) {
+		if got != "" {
+			log.Warn("a socket of the service manager takes the place of what the configuration says; change the socket's unit, or disable it",
+				"parameter", parameter, "value", value, "socket", got)
+		}
+	}
+	if g.HTTPListen != "" {
+		if host, port, err := net.SplitHostPort(g.HTTPListen); err == nil {
+			warn("http listen", g.HTTPListen, differ(in.http, host, port))
+		}
+	}
+	if g.Address != "" || g.Port != 0 {
+		port := g.Port
+		if port == 0 {
+			port = daemon.DefaultPort
+		}
+		warn("address and port", strings.TrimSpace(fmt.Sprint(g.Address, " ", port)), differ(in.rsync, g.Address, strconv.Itoa(port)))
+	}
 }
 
 // notify tells the service manager a state, sd_notify(3); without one it does

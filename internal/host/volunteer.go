@@ -68,6 +68,7 @@ func Volunteer(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	in.override(g, o.Log)
 	if v.web, err = newWeb(ctx, g, in.http, &o); err != nil {
 		return err
 	}
