@@ -22,6 +22,7 @@ const (
 	MaxAnnounceIDs     = 200000 // contents added or dropped in one message
 	MaxAnnouncePeers   = 200    // peers returned for a pack
 	MaxAnnounceNameLen = 255
+	MaxRestricted      = 10000 // modules in a reply
 )
 
 // AnnounceRequest is what a peer tells the central host.
@@ -98,6 +99,9 @@ type AnnounceReply struct {
 	Holdings int64 `bencode:"holdings,omitempty"`
 	// You is the address the host saw, so that a peer can tell its own entry.
 	You string `bencode:"you,omitempty"`
+	// Restricted names, for volunteers, the host's modules that not everybody
+	// may read.
+	Restricted []string `bencode:"restricted,omitempty"`
 }
 
 // ReplyPack lists the peers of one pack.

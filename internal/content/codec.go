@@ -150,6 +150,9 @@ func (m *AnnounceReply) check() error {
 	if len(m.Packs) > MaxAnnouncePacks {
 		return badMessage("%d packs, the limit is %d", len(m.Packs), MaxAnnouncePacks)
 	}
+	if len(m.Restricted) > MaxRestricted {
+		return badMessage("%d restricted modules, the limit is %d", len(m.Restricted), MaxRestricted)
+	}
 	for _, p := range m.Packs {
 		if len(p.InfoHash) != 20 {
 			return badMessage("info hash of %d bytes, want 20", len(p.InfoHash))

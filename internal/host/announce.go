@@ -33,6 +33,8 @@ type announcer struct {
 	retry        time.Duration
 	log          *slog.Logger
 	silent       bool // no goodbye
+	// restrict is told of the modules that not everybody may read at the host.
+	restrict func([]string)
 
 	wake   chan struct{}
 	peerID string
@@ -121,6 +123,7 @@ func (a *announcer) announce(ctx context.Context) (reply *content.AnnounceReply,
 	if reply, err = a.send(ctx, req); err != nil {
 		return nil, false, err
 	}
+	a.restrict(reply.Restricted)
 	more = a.holdings.answered(reply.Holdings)
 	if a.url == "" && a.port != "" && net.ParseIP(reply.You) != nil {
 		a.url = a.scheme + "://" + net.JoinHostPort(reply.You, a.port)

@@ -130,7 +130,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	defer transport.CloseIdleConnections()
 	c.seeder = c.newSeed(&http.Client{Transport: transport})
 	c.tracker, err = tracker.New(tracker.Config{
-		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow, Closed: c.closed, Hidden: c.isSeed, Left: blobs.Left,
+		Catalog: catalog{c.ms}, Origin: c, Store: st, Secrets: c.secrets, PublicURL: g.PublicURL, Allow: c.gate.allow, Closed: c.closed, Restricted: c.restricted, Hidden: c.isSeed, Left: blobs.Left,
 		CustomerLimit: g.CustomerLimit, Probe: &http.Client{Transport: transport}, VolunteerInterval: c.o.Timing.Announce,
 		Software: c.o.software(), Log: c.o.Log,
 	})
@@ -216,6 +216,9 @@ func (c *central) closed(module string) bool {
 	m := c.ms.get(module)
 	return m == nil || !m.conf.PublicByDefault()
 }
+
+// restricted names those modules.
+func (c *central) restricted() []string { return c.ms.set.Load().restricted }
 
 // news is called with each new generation.
 func (c *central) news() {

@@ -91,6 +91,9 @@ func (v *volunteer) sendBack(w http.ResponseWriter, r *http.Request) {
 // find opens the content id, or with a zero id the file at the path.
 func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, *index.Entry, error) {
 	m := v.ms.get(name)
+	if m != nil && !v.serves(m) {
+		return nil, nil, nil, fs.ErrNotExist
+	}
 	if m != nil {
 		if view := m.view.Load(); view != nil {
 			e, err := view.Lookup(path)
@@ -110,7 +113,7 @@ func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, 
 			continue
 		}
 		// Who was sent for a module's file is not asked for another's password.
-		if m.name != name && !m.conf.PublicByDefault() {
+		if m.name != name && (!m.conf.PublicByDefault() || !v.serves(m)) {
 			continue
 		}
 		names, err := view.Names(id, maxTried)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -147,5 +148,52 @@ func TestSameContentInGuardedModule(t *testing.T) {
 	s.wait("the first scan", 10*time.Second, func() bool { return s.get(url+"/guarded/LICENCE"+id).code == 401 })
 	if a := s.get(url + "/pub/file" + id); a.code != 302 || a.header.Get("Location") != hub.Bound.URL+"/pub/file?origin" {
 		t.Errorf("status %d, Location %q", a.code, a.header.Get("Location"))
+	}
+}
+
+// TestRestrictedModuleAtVolunteer has a volunteer mirror a module that only some
+// may read at the central host, without rules of its own: nobody gets its files
+// there, until whoever runs it says so. With rules they hold.
+func TestRestrictedModuleAtVolunteer(t *testing.T) {
+	s := newSite(t)
+	s.write("tree/file", "not for everybody")
+	s.write("public/file", "for everybody")
+	s.write("ann.secrets", "ann:sesame\n")
+	if err := os.Chmod(s.path("ann.secrets"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guarded := "[guarded]\nrescan interval = 0\nswarm = yes\nauth users = ann\nsecrets file = " + s.path("ann.secrets") + "\npath = " + s.path("tree") + "\n"
+	hub := s.central(guarded+"[near]\nrescan interval = 0\nswarm = yes\nhosts allow = 127.0.0.1\npath = "+s.path("tree")+"\n"+pub+"path = "+s.path("public"), nil)
+	s.write("edge1.d/file", "for everybody")
+	s.write("held/file", "not for everybody")
+	mirror := "\nrescan interval = 0\npath = " + s.path("held") + "\n"
+	edge := s.volunteer(1, hub.Bound.URL, "[guarded]\nswarm = yes"+mirror+"[near]"+mirror, nil)
+	url := "http://" + edge.Bound.HTTP.String()
+	s.wait("the public module", 10*time.Second, func() bool { return s.get(url+"/pub/file").code == 200 })
+	id := "?id=" + fmt.Sprintf("%x", sha256.Sum256([]byte("not for everybody")))
+	for _, path := range []string{"/guarded/file", "/guarded/file" + id, "/near/file", "/near/file" + id, "/pub/other" + id} {
+		want := hub.Bound.URL + strings.TrimSuffix(path, id) + "?origin"
+		if a := s.get(url + path); a.code != 302 || a.header.Get("Location") != want {
+			t.Errorf("%s: status %d, Location %q, body %q", path, a.code, a.header.Get("Location"), a.body)
+		}
+	}
+	s.wait("a word to the operator", 10*time.Second, func() bool {
+		return strings.Contains(edge.log.String(), "customers do not get files of this module here") && strings.Contains(edge.log.String(), "module=guarded")
+	})
+	// Who has a password here is not sent away with it.
+	req, err := http.NewRequest(http.MethodGet, hub.Bound.URL+"/guarded/file", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("ann", "sesame")
+	if a, err := s.do(req, s.web); err != nil || a.code != 200 || a.body != "not for everybody" {
+		t.Errorf("the host answers %d %q, %v", a.code, a.body, err)
+	}
+	edge.stop()
+	edge = s.volunteer(1, hub.Bound.URL, "[guarded]\nswarm = yes\nredirect = yes"+mirror+"[near]\nswarm = yes\nhosts allow = 127.0.0.2"+mirror, nil)
+	url = "http://" + edge.Bound.HTTP.String()
+	s.wait("a module that is opened", 10*time.Second, func() bool { return s.get(url+"/guarded/file").code == 200 })
+	if a := s.get(url + "/near/file"); a.code != 403 {
+		t.Errorf("with rules of its own: status %d", a.code)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prsync/prsync/internal/content"
 	"github.com/prsync/prsync/internal/daemon"
 	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/exitcode"
@@ -29,6 +30,8 @@ type moduleSet struct {
 	gate   *daemon.Gate
 	byName map[string]*module
 	names  []string // sorted
+	// restricted are those of the names that not everybody may read.
+	restricted []string
 }
 
 // modules are those that a service publishes or mirrors.
@@ -105,6 +108,11 @@ func (ms *modules) apply(ctx context.Context, f *conf.File) error {
 		next.names = append(next.names, n)
 	}
 	slices.Sort(next.names)
+	for _, n := range next.names {
+		if !next.byName[n].conf.PublicByDefault() && len(next.restricted) < content.MaxRestricted {
+			next.restricted = append(next.restricted, n)
+		}
+	}
 	if len(next.names) == 0 && len(problems) == 0 {
 		problems = append(problems, fmt.Errorf("%s has no module that anyone may read or that says \"swarm = yes\"", f.Path))
 	}

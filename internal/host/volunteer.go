@@ -3,12 +3,14 @@ package host
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +39,9 @@ type volunteer struct {
 	metrics http.Handler
 	central string
 	serving chan struct{} // one element per customer; nil: no limit
+	// restricted are the modules that not everybody may read at the central
+	// host; nil: it has not said.
+	restricted atomic.Pointer[map[string]bool]
 	// refusals bounds the log of refused requests.
 	refusals *rate.Limiter
 }
@@ -104,6 +109,7 @@ func (v *volunteer) run(ctx context.Context) error {
 	v.ann = &announcer{
 		host: v.central, name: g.VolunteerName, secret: g.VolunteerSecret, http: client, seeder: v.seeder, meter: v.meter,
 		uplink: g.Uplink, retry: v.o.Timing.Retry, log: v.o.Log, silent: v.o.noGoodbye, wake: make(chan struct{}, 1),
+		restrict: v.restrict,
 		holdings: newHoldings(v.ms, statedir.Announced(v.state), v.central, g.VolunteerName, v.o.Log),
 	}
 	v.customersAt(g)
@@ -166,6 +172,33 @@ func (v *volunteer) customersAt(g *conf.Global) {
 			v.ann.url = v.ann.scheme + "://" + v.web.addr().String()
 		}
 	}
+}
+
+// restrict takes over which modules the central host keeps from some.
+func (v *volunteer) restrict(names []string) {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	if old := v.restricted.Swap(&set); old == nil || !maps.Equal(*old, set) {
+		for _, m := range v.ms.all() {
+			if set[m.name] && !v.serves(m) {
+				v.o.Log.Warn("customers do not get files of this module here: the central host does not let everybody read it; "+
+					"give it rules of its own (hosts allow, auth users), or \"redirect = yes\" to let everybody", "module", m.name)
+			}
+		}
+	}
+}
+
+// serves reports whether customers get files of the module: not without rules
+// of our own, or the word of who runs this volunteer, where the central host has
+// rules. Until it has said so, it serves them itself.
+func (v *volunteer) serves(m *module) bool {
+	if !m.conf.PublicByDefault() || m.conf.Redirect.Or(false) {
+		return true
+	}
+	r := v.restricted.Load()
+	return r != nil && !(*r)[m.name]
 }
 
 // news is called with each new generation.

@@ -164,6 +164,9 @@ func (t *Tracker) Announce(ctx context.Context, req *content.AnnounceRequest, ad
 		if reply.Holdings, code, err = t.announceVolunteer(ctx, req, ip, now); err != nil {
 			return nil, code, err
 		}
+		if t.cfg.Restricted != nil {
+			reply.Restricted = t.cfg.Restricted()
+		}
 	}
 	var ups []store.Update
 	reply.Packs = make([]content.ReplyPack, len(req.Packs))

@@ -52,6 +52,8 @@ type Config struct {
 	Allow func(w http.ResponseWriter, r *http.Request, module string) bool
 	// Closed reports whether a module is not for everybody; nil: none is.
 	Closed func(module string) bool
+	// Restricted names the modules that are not for everybody; nil: none is.
+	Restricted func() []string
 	// Hidden reports whether a peer is left out of the answers to prsync peers,
 	// who get its pieces another way; nil: none is.
 	Hidden func(peerID string) bool

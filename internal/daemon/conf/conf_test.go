@@ -340,9 +340,14 @@ func TestPublicByDefault(t *testing.T) {
 			t.Errorf("%q: public %v, want %v", text, m.PublicByDefault(), want)
 		}
 	}
-	m := load(t, "[m]\nauth users = joe\nswarm = yes\nredirect = no\n").Module("m")
-	if !m.SwarmEnabled() || m.RedirectEnabled() {
-		t.Error("explicit swarm and redirect do not hold")
+	for text, redirect := range map[string]bool{
+		"auth users = joe\nswarm = yes\nredirect = no": false, "redirect = no": false,
+		"auth users = joe\nswarm = yes": false, "auth users = joe\nswarm = yes\nredirect = yes": true,
+	} {
+		m := load(t, "[m]\n"+text+"\n").Module("m")
+		if !m.SwarmEnabled() || m.RedirectEnabled() != redirect {
+			t.Errorf("%q: swarm %v, redirect %v", text, m.SwarmEnabled(), m.RedirectEnabled())
+		}
 	}
 }
 
