@@ -225,6 +225,8 @@ var combinations = []scenario{
 	}},
 	{name: "copy-as-refused", args: "-ai --copy-as=daemon:daemon", from: []string{"size/"}, needs: needRoot, only: []way{local, push, pull}},
 	{name: "copy-as-nobody", args: "-ai --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{push, pull}},
+	// Below protocol 30 the options are refused before anybody asks for the user.
+	{name: "copy-as-acls-nobody", args: "-aAi --copy-as=no-such-user", from: []string{"size/"}, needs: needRoot, only: []way{push, pull}, loose: []string{"stderr"}},
 	{name: "no-super", args: "-ai --no-super", from: []string{"mode", "special"}, needs: needRoot},
 	{name: "access-times-devices", args: "-ai --write-devices --open-noatime --no-W", own: true, from: []string{"change/"}, to: "to/change/"},
 	{name: "access-times-twice", args: "-aUUi", own: true, since: 28},

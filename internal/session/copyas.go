@@ -8,8 +8,9 @@ import (
 	"github.com/prsync/prsync/internal/report"
 )
 
-// copyAs turns the process into the user of --copy-as. What the operator names
-// (filter files, logs, batches) is open by then; nothing of the tree is.
+// copyAs turns the process into the user of --copy-as, after the negotiation,
+// which may refuse the options. What the operator names (filter files, logs,
+// batches) is open by then; nothing of the tree is.
 func copyAs(sides ...*side) error {
 	o := sides[0].o
 	if !o.CopyAsSet {

@@ -159,12 +159,6 @@ func Run(ctx context.Context, p Params) error {
 	if err != nil {
 		return err
 	}
-	if err := copyAs(s); err != nil {
-		if p.Kill != nil {
-			p.Kill() // it would tell of a lost connection
-		}
-		return err
-	}
 	err = s.run(ctx)
 	if p.Server {
 		return err
@@ -437,13 +431,21 @@ func (s *side) transfer() error {
 	if err := s.negotiate(); err != nil {
 		return err
 	}
-	if s.p.Server {
-		return s.server()
-	}
-	if s.writesBatch() {
+	if s.writesBatch() && !s.p.Server {
 		if err := s.p.Batch.writeScript(s); err != nil {
 			return err
 		}
+	}
+	if !s.p.local { // else RunLocal does it for both
+		if err := copyAs(s); err != nil {
+			if s.p.Kill != nil {
+				s.p.Kill() // it would tell of a lost connection
+			}
+			return err
+		}
+	}
+	if s.p.Server {
+		return s.server()
 	}
 	return s.client()
 }
