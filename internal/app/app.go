@@ -359,6 +359,7 @@ func (p *program) server(args []string) error {
 		},
 	}
 	var closeLog func()
+	sp.Deadline = func(t time.Time) error { return deadline(in, out, t) }
 	sp.LogLine, closeLog = p.openLog(o, p.stderr)
 	defer closeLog()
 	if takesOffer(o) {
@@ -374,6 +375,18 @@ func (p *program) server(args []string) error {
 		p.exitLine(err, "server")
 	}
 	return err
+}
+
+// lastWords is how long a server that is ended by a signal may take to write
+// what it has begun.
+const lastWords = time.Minute
+
+// deadline lets reads of a connection fail from t on, and writes after lastWords.
+func deadline(in, out *os.File, t time.Time) error {
+	if err := out.SetWriteDeadline(time.Now().Add(lastWords)); err != nil {
+		return err
+	}
+	return in.SetReadDeadline(t)
 }
 
 // ranToEnd tells an end with errors of files, or with deletions left out, from

@@ -118,10 +118,15 @@ func (p *program) serveModule(ctx context.Context, s *daemon.Session, names meta
 		Opts: o, Server: true, Sender: o.Sender, In: s.Reader, Out: session.Limit(s.Out, o.Bwlimit), Remote: s.Protocol,
 		Protocol: s.Protocol, Args: args, Module: m, Env: env,
 		Close: func() {
-			unix.Shutdown(int(s.In.Fd()), unix.SHUT_RDWR)
+			// Ended by a signal: what the client has sent stays unread, and it
+			// meets a connection that is reset.
+			if ctx.Err() == nil {
+				unix.Shutdown(int(s.In.Fd()), unix.SHUT_RDWR)
+			}
 			s.In.Close()
 			s.Out.Close()
 		},
+		Deadline: func(t time.Time) error { return deadline(s.In, s.Out, t) },
 	}
 	if pub, _ := s.Entered.(*publication); pub != nil {
 		defer pub.close()

@@ -79,7 +79,7 @@ func (s *side) finish(err error) error {
 				s.log.Printf(report.Error, "%s\n", text)
 			}
 		}
-		if code == exitcode.StreamIO && s.p.Lost != nil {
+		if (code == exitcode.StreamIO || code == exitcode.SocketIO) && s.p.Lost != nil {
 			// The remote shell's own status says more than a lost connection, but
 			// for a death by a signal, in which rsync sees no status. A server's
 			// comes after its end of the stream, and rsync misses it, unless a signal
@@ -201,14 +201,15 @@ func (s *side) answered(code exitcode.Code) bool {
 // client to seeOff where the other side answers: a connection that is closed
 // with data unread looks broken there, and drops what is under way.
 func (s *side) breakOff(err error) {
-	if s.w.Err() != nil && s.p.Close != nil && !s.p.local {
+	if s.w.Lost() != nil && s.p.Close != nil && !s.p.local {
 		// The other side has gone: the receiver reads what it said before.
 		s.closing = time.AfterFunc(lingerTime, s.p.Close)
 		return
 	}
 	err = s.tellPeer(s.reason(err))
 	s.mu.Lock()
-	if s.abortErr == nil {
+	var told *Reported
+	if s.abortErr == nil || errors.As(err, &told) {
 		s.abortErr = err
 	}
 	s.mu.Unlock()
@@ -216,7 +217,7 @@ func (s *side) breakOff(err error) {
 	case s.p.Close == nil:
 	case limit > 0:
 		s.closing = time.AfterFunc(limit, s.p.Close)
-	case !s.p.Server && !s.p.local && s.told && s.w.Err() == nil:
+	case !s.p.Server && !s.p.local && s.told && s.w.Lost() == nil:
 		s.closing = time.AfterFunc(lingerTime, s.p.Close)
 		if s.p.Kill != nil {
 			s.killing = time.AfterFunc(shellGrace, s.p.Kill)
@@ -242,6 +243,11 @@ const (
 	oldLingerTime = 100 * time.Millisecond
 )
 
+// deafTime is how long a receiving server that is ended by a signal leaves unread
+// what comes, before it closes the connection: the last of rsync's two processes
+// ends 100 ms after the other, which has waited as long.
+const deafTime = 2 * oldLingerTime
+
 // lingers returns how long the client may take to end the connection after err,
 // and whether it answers: closing the connection with data unread would throw
 // away what was just sent. rsync 3.5.0 cleanup.c:_exit_cleanup.
@@ -249,8 +255,12 @@ func (s *side) lingers(err error) (limit time.Duration, answers bool) {
 	code := exitcode.Of(err, exitcode.StreamIO)
 	var peer *PeerExit
 	switch {
-	case !s.p.Server || s.p.local || s.lost || errors.As(err, &peer) || !tellsExit(code) || code == exitcode.Signal:
+	case !s.p.Server || s.p.local || s.lost || errors.As(err, &peer) || !tellsExit(code):
 		return 0, false
+	case code == exitcode.Signal && !s.stopped.Load():
+		return 0, false
+	case code == exitcode.Signal && !s.p.Sender: // rsync's generator has lost the receiver
+		return deafTime, false
 	case s.refused():
 		return oldLingerTime, false
 	case s.endsSilently():
@@ -273,6 +283,13 @@ func (s *side) linger(err error) {
 	if s.closing != nil {
 		s.closing.Stop()
 	}
+	stop := s.ctx.Done()
+	if s.stopped.Load() {
+		stop = nil
+	}
+	if answers && s.stopped.Load() && s.p.Deadline(s.p.Env.Now().Add(limit)) == nil {
+		s.r.Resume()
+	}
 	var answer *exitcode.Error
 	switch {
 	case s.r.Broken() && errors.As(s.r.Err(), &answer):
@@ -280,7 +297,7 @@ func (s *side) linger(err error) {
 		t := time.NewTimer(limit)
 		defer t.Stop()
 		select {
-		case <-s.ctx.Done():
+		case <-stop:
 		case <-t.C:
 		}
 	case s.r.Broken():
@@ -301,10 +318,12 @@ const shellGrace = time.Second
 // side answers, since leaving what it sends unread would look like a broken
 // connection there; of the other side until it has closed the connection. A
 // client says so if that was a reset, as it is when a daemon leaves data unread.
-// rsync 3.5.0 io.c:noop_io_until_death.
-func (s *side) seeOff(err error) {
+// A reset is all that rsync's sender notices in the middle of a file: it does not
+// look at messages before there is more of them.
+// rsync 3.5.0 io.c:noop_io_until_death, perform_io.
+func (s *side) seeOff(err error) error {
 	if s.p.Server || s.p.local || s.p.Close == nil {
-		return
+		return err
 	}
 	if s.closing == nil {
 		s.closing = time.AfterFunc(lingerTime, s.p.Close)
@@ -318,18 +337,24 @@ func (s *side) seeOff(err error) {
 	}
 	var peer *PeerExit
 	if !errors.As(err, &peer) {
-		if s.told && s.w.Err() == nil {
+		if s.told && s.w.Lost() == nil {
 			s.r.Drain()
 		}
-		return
+		return err
 	}
 	var buf [1024]byte
-	for err = nil; err == nil; {
-		_, err = s.p.In.Read(buf[:])
+	var rerr error
+	for rerr == nil {
+		_, rerr = s.p.In.Read(buf[:])
 	}
-	if errors.Is(err, syscall.ECONNRESET) || s.reset {
-		s.log.Printf(report.Error, "rsync: [%s] read error: %s\n", s.who(), report.Reason(syscall.ECONNRESET))
+	if !errors.Is(rerr, syscall.ECONNRESET) && !s.reset {
+		return err
 	}
+	if s.snd != nil && s.snd.Sending() {
+		return exitcode.New(exitcode.SocketIO, "rsync: [%s] read error: %s", s.who(), report.Reason(syscall.ECONNRESET)).Placed(exitcode.AtRead)
+	}
+	s.log.Printf(report.Error, "rsync: [%s] read error: %s\n", s.who(), report.Reason(syscall.ECONNRESET))
+	return err
 }
 
 // signalGrace is how long the signal may take that comes with a lost connection:
@@ -353,8 +378,10 @@ func (s *side) reason(err error) error {
 	}
 }
 
-// signalled ends a run because of a signal. A client that ends its remote shell
-// may still be writing to it.
+// signalled ends a run because of a signal. A server whose client takes messages
+// tells it the reason; what it has begun to write goes out whole before.
+// Otherwise the connection is closed: a client that ends its remote shell may
+// still be writing to it. rsync 3.5.0 rsync.c:sig_int, io.c:handle_kill_signal.
 func (s *side) signalled(cause error) {
 	if s.p.Server && exitcode.Of(cause, exitcode.Signal) == exitcode.Signal1 {
 		t := time.NewTimer(oldLingerTime)
@@ -365,7 +392,24 @@ func (s *side) signalled(cause error) {
 		case <-t.C:
 		}
 	}
+	if s.p.Deadline != nil && s.parts.Load() && exitcode.Of(cause, exitcode.Signal) == exitcode.Signal {
+		s.stopped.Store(true)
+		s.stopWith(cause)
+		s.w.Stop(cause)
+		if s.p.Deadline(time.Unix(1, 0)) == nil {
+			return
+		}
+	}
 	s.abort(cause)
+}
+
+// stopWith makes err the reason that the run ends for.
+func (s *side) stopWith(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.abortErr == nil {
+		s.abortErr = err
+	}
 }
 
 // serverError prints a server's error and its last line.
@@ -394,7 +438,7 @@ func (s *side) serverError(err error, code exitcode.Code) {
 // lostWrites reads, after a write has failed or the receiver of a local copy
 // takes no more files, what the other side has said before it went. rsync 3.5.0 io.c:drain_multiplex_messages.
 func (s *side) lostWrites(err error) error {
-	if s.w.Err() == nil && !errors.Is(err, io.ErrClosedPipe) || s.r.Err() != nil {
+	if s.w.Lost() == nil && !errors.Is(err, io.ErrClosedPipe) || s.r.Err() != nil {
 		return err
 	}
 	if s.p.Close != nil {

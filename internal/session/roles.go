@@ -128,6 +128,7 @@ func (b byteReader) Read(p []byte) (int, error) {
 func (s *side) server() error {
 	proto := s.setup.Protocol
 	s.w.StartMux()
+	s.parts.Store(!s.endsSilently() && (proto >= 31 || !s.p.Sender))
 	if m := s.p.Module; m != nil && m.Timeout > 0 && proto >= 31 {
 		s.w.MsgInt(33, int32(m.Timeout))
 	}

@@ -91,6 +91,9 @@ type Params struct {
 	Out        io.Writer
 	// Close ends the connection at once.
 	Close func()
+	// Deadline lets reads of a server's connection fail from then on; those that
+	// wait, too. Writes have some time more. Nil where there is no such thing.
+	Deadline func(t time.Time) error
 	// Remote is the peer's protocol version where a greeting told it.
 	Remote   int
 	Protocol int      // highest to offer; 0 is Opts.Protocol
@@ -142,6 +145,8 @@ type side struct {
 	timeout  int
 	listed   atomic.Bool // a receiving side has its file list: from now on it keeps the peer waiting
 	begun    atomic.Bool // a receiving side is generator and receiver by now
+	parts    atomic.Bool // a server ends with a word to its client, even when it is ended by a signal
+	stopped  atomic.Bool // which has happened
 	lost     bool        // the other side is gone
 	told     bool        // it knows that this side has failed
 	reset    bool        // it had left data unread, as our last words to it show
@@ -362,11 +367,7 @@ func (s *side) who() string {
 
 // abort ends the connection because of err.
 func (s *side) abort(err error) {
-	s.mu.Lock()
-	if s.abortErr == nil {
-		s.abortErr = err
-	}
-	s.mu.Unlock()
+	s.stopWith(err)
 	if s.p.Close != nil {
 		s.p.Close()
 	}
@@ -380,7 +381,7 @@ func (s *side) run(ctx context.Context) error {
 	if err != nil {
 		err = s.tellPeer(s.reason(s.lostWrites(err)))
 		s.linger(err)
-		s.seeOff(err)
+		err = s.seeOff(err)
 	}
 	s.once.Do(func() { close(s.stop) })
 	s.wg.Wait()

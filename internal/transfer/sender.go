@@ -62,6 +62,7 @@ type Sender struct {
 	held     int           // of them, in lists that are not done with
 	oldTotal int           // of those, in lists up to the current one
 	eof      bool          // all lists are sent
+	sending  bool          // in the middle of a file
 	ndxIn    wire.NdxState
 	ndxOut   wire.NdxState
 	tokens   compress.Writer
@@ -265,9 +266,11 @@ func (s *Sender) answer(rq request) error {
 	} else if !s.c.Server && s.log.Info(report.InfoName, 1) && s.log.Config().Info[report.InfoProgress] == 1 {
 		s.log.Printf(report.Client, "%s\n", f.Name())
 	}
+	s.sending = true
 	if err := s.data(f, file, st.Size, rq, sig, redo); err != nil {
 		return err
 	}
+	s.sending = false
 	if p := s.c.Progress; p != nil {
 		p.End(st.Size)
 		if p.Asked() {
@@ -441,6 +444,9 @@ func (s *Sender) Success(ndx int32) error {
 	}
 	return nil
 }
+
+// Sending reports, after Run, whether that ended in the middle of a file.
+func (s *Sender) Sending() bool { return s.sending }
 
 // TotalSize is the size of all files in the lists.
 func (s *Sender) TotalSize() int64 { return s.enc.TotalSize }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 )
 
@@ -132,6 +133,13 @@ func (r *Reader) Broken() bool { return r.broken }
 func (r *Reader) end(err error) {
 	r.Fail(err)
 	r.broken = true
+}
+
+// Resume forgets the error of a read that a deadline has ended.
+func (r *Reader) Resume() {
+	if errors.Is(r.err, os.ErrDeadlineExceeded) {
+		r.err, r.broken = nil, false
+	}
 }
 
 // Drain drops what comes until the stream is broken. The error of a decoder

@@ -35,9 +35,10 @@ type Writer struct {
 	queue []byte // finished message frames
 	wake  chan struct{}
 
-	total atomic.Int64
-	eager atomic.Bool
-	spare []byte // for the next queue; guarded by mu
+	total   atomic.Int64
+	eager   atomic.Bool
+	stopped atomic.Pointer[error]
+	spare   []byte // for the next queue; guarded by mu
 }
 
 // NewWriter returns a Writer of the raw, not multiplexed, stream.
@@ -84,11 +85,30 @@ func (w *Writer) Restart() { w.total.Store(0) }
 // copy by reference).
 func (w *Writer) Count(n int64) { w.total.Add(n) }
 
-// Err returns the first error of the stream.
+// Err returns the first error of the stream, else what Stop said.
 func (w *Writer) Err() error {
+	if err := w.Lost(); err != nil {
+		return err
+	}
+	return w.stop()
+}
+
+// Lost returns the first error of the stream underneath.
+func (w *Writer) Lost() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
+}
+
+// Stop makes the owner of the data meet err where it writes next. What is
+// written already goes out whole, and messages after it. It does not wait.
+func (w *Writer) Stop(err error) { w.stopped.CompareAndSwap(nil, &err) }
+
+func (w *Writer) stop() error {
+	if err := w.stopped.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // SetEager tells whether the peer is known to be waiting: while it is, EndItem
@@ -190,6 +210,9 @@ func (w *Writer) Flush() error {
 
 // Write implements io.Writer on the data of the stream.
 func (w *Writer) Write(p []byte) (int, error) {
+	if err := w.stop(); err != nil {
+		return 0, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := len(p)
