@@ -38,7 +38,8 @@ func (v *volunteer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name, path, err := splitPath(r.URL.EscapedPath())
 	var id content.ID
-	if q := r.URL.Query(); err == nil && q.Has(tracker.QueryID) {
+	q := r.URL.Query()
+	if err == nil && q.Has(tracker.QueryID) {
 		id, err = content.ParseID(q.Get(tracker.QueryID))
 	}
 	if err != nil {
@@ -57,7 +58,8 @@ func (v *volunteer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m, f, e, err := v.find(name, path, id)
+	sent := content.CheckPass(v.passes, q.Get(content.QueryPass), name, id, time.Now())
+	m, f, e, err := v.find(name, path, id, sent)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errChanged):
 		v.sendBack(w, r)
@@ -88,13 +90,13 @@ func (v *volunteer) sendBack(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// find opens the content id, or with a zero id the file at the path.
-func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, *index.Entry, error) {
-	m := v.ms.get(name)
-	if m != nil && !v.serves(m) {
-		return nil, nil, nil, fs.ErrNotExist
-	}
-	if m != nil {
+// find opens the content id, or with a zero id the file at the path. Only who
+// has been sent for it by the central host (sent) gets what is not open.
+func (v *volunteer) find(name, path string, id content.ID, sent bool) (*module, *heldFile, *index.Entry, error) {
+	if m := v.ms.get(name); m != nil {
+		if !sent && !v.open(m) {
+			return nil, nil, nil, fs.ErrNotExist
+		}
 		if view := m.view.Load(); view != nil {
 			e, err := view.Lookup(path)
 			if err == nil && e.Retired.IsZero() && (id.IsZero() || e.ID == id) {
@@ -113,7 +115,7 @@ func (v *volunteer) find(name, path string, id content.ID) (*module, *heldFile, 
 			continue
 		}
 		// Who was sent for a module's file is not asked for another's password.
-		if m.name != name && (!m.conf.PublicByDefault() || !v.serves(m)) {
+		if m.name != name && (!m.conf.PublicByDefault() || !sent && !v.open(m)) {
 			continue
 		}
 		names, err := view.Names(id, maxTried)

@@ -152,8 +152,9 @@ func TestSameContentInGuardedModule(t *testing.T) {
 }
 
 // TestRestrictedModuleAtVolunteer has a volunteer mirror a module that only some
-// may read at the central host, without rules of its own: nobody gets its files
-// there, until whoever runs it says so. With rules they hold.
+// may read at the central host, without rules of its own: only whom the host
+// sends gets its files there, until whoever runs it says otherwise. With rules
+// they hold.
 func TestRestrictedModuleAtVolunteer(t *testing.T) {
 	s := newSite(t)
 	s.write("tree/file", "not for everybody")
@@ -162,10 +163,11 @@ func TestRestrictedModuleAtVolunteer(t *testing.T) {
 	if err := os.Chmod(s.path("ann.secrets"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	guarded := "[guarded]\nrescan interval = 0\nswarm = yes\nauth users = ann\nsecrets file = " + s.path("ann.secrets") + "\npath = " + s.path("tree") + "\n"
+	guarded := "[guarded]\nrescan interval = 0\nredirect min size = 0\nswarm = yes\nauth users = ann\nsecrets file = " + s.path("ann.secrets") + "\npath = " + s.path("tree") + "\n"
 	hub := s.central(guarded+"[near]\nrescan interval = 0\nswarm = yes\nhosts allow = 127.0.0.1\npath = "+s.path("tree")+"\n"+pub+"path = "+s.path("public"), nil)
 	s.write("edge1.d/file", "for everybody")
 	s.write("held/file", "not for everybody")
+	s.write("held/other", "also not for everybody")
 	mirror := "\nrescan interval = 0\npath = " + s.path("held") + "\n"
 	edge := s.volunteer(1, hub.Bound.URL, "[guarded]\nswarm = yes"+mirror+"[near]"+mirror, nil)
 	url := "http://" + edge.Bound.HTTP.String()
@@ -178,16 +180,42 @@ func TestRestrictedModuleAtVolunteer(t *testing.T) {
 		}
 	}
 	s.wait("a word to the operator", 10*time.Second, func() bool {
-		return strings.Contains(edge.log.String(), "customers do not get files of this module here") && strings.Contains(edge.log.String(), "module=guarded")
+		return strings.Contains(edge.log.String(), "only customers whom the central host sends get files of this module") && strings.Contains(edge.log.String(), "module=guarded")
 	})
-	// Who has a password here is not sent away with it.
-	req, err := http.NewRequest(http.MethodGet, hub.Bound.URL+"/guarded/file", nil)
-	if err != nil {
-		t.Fatal(err)
+	// Who has a password is sent with a pass, for this content alone.
+	ask := func(method, path string) answer {
+		t.Helper()
+		req, err := http.NewRequest(method, hub.Bound.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("ann", "sesame")
+		a, err := s.do(req, s.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
 	}
-	req.SetBasicAuth("ann", "sesame")
-	if a, err := s.do(req, s.web); err != nil || a.code != 200 || a.body != "not for everybody" {
-		t.Errorf("the host answers %d %q, %v", a.code, a.body, err)
+	var to string
+	s.wait("a redirect", 10*time.Second, func() bool {
+		a := ask(http.MethodGet, "/guarded/file")
+		to = a.header.Get("Location")
+		return a.code == 302
+	})
+	if a := s.get(to); a.code != 200 || a.body != "not for everybody" {
+		t.Errorf("%s: status %d, body %q", to, a.code, a.body)
+	}
+	for _, path := range []string{"/guarded/file?mirrorlist", "/guarded/file.meta4"} {
+		if a := ask(http.MethodGet, path); a.code != 200 || !strings.Contains(a.body, "pass=") {
+			t.Errorf("%s: status %d, body %q", path, a.code, a.body)
+		}
+	}
+	other := fmt.Sprintf("%x", sha256.Sum256([]byte("also not for everybody")))
+	_, pass, _ := strings.Cut(to, "&")
+	for _, u := range []string{url + "/guarded/other?id=" + other + "&" + pass, url + "/near/file" + id + "&" + pass, url + "/guarded/file?" + pass} {
+		if a := s.get(u); a.code != 302 || a.header.Get("Location") == to {
+			t.Errorf("%s: status %d, body %q", u, a.code, a.body)
+		}
 	}
 	edge.stop()
 	edge = s.volunteer(1, hub.Bound.URL, "[guarded]\nswarm = yes\nredirect = yes"+mirror+"[near]\nswarm = yes\nhosts allow = 127.0.0.2"+mirror, nil)

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net"
@@ -38,7 +39,8 @@ type volunteer struct {
 	ann     *announcer
 	metrics http.Handler
 	central string
-	serving chan struct{} // one element per customer; nil: no limit
+	serving chan struct{}     // one element per customer; nil: no limit
+	passes  [sha256.Size]byte // key of customers' passes
 	// restricted are the modules that not everybody may read at the central
 	// host; nil: it has not said.
 	restricted atomic.Pointer[map[string]bool]
@@ -106,6 +108,7 @@ func (v *volunteer) run(ctx context.Context) error {
 				SpillDir: filepath.Join(v.state, string(statedir.Volunteer)), Logger: v.o.Log},
 		}
 	}
+	v.passes = content.PassKey(g.VolunteerSecret)
 	v.ann = &announcer{
 		host: v.central, name: g.VolunteerName, secret: g.VolunteerSecret, http: client, seeder: v.seeder, meter: v.meter,
 		uplink: g.Uplink, retry: v.o.Timing.Retry, log: v.o.Log, silent: v.o.noGoodbye, wake: make(chan struct{}, 1),
@@ -182,18 +185,18 @@ func (v *volunteer) restrict(names []string) {
 	}
 	if old := v.restricted.Swap(&set); old == nil || !maps.Equal(*old, set) {
 		for _, m := range v.ms.all() {
-			if set[m.name] && !v.serves(m) {
-				v.o.Log.Warn("customers do not get files of this module here: the central host does not let everybody read it; "+
-					"give it rules of its own (hosts allow, auth users), or \"redirect = yes\" to let everybody", "module", m.name)
+			if set[m.name] && !v.open(m) {
+				v.o.Log.Info("only customers whom the central host sends get files of this module, for it does not let everybody read it; "+
+					"rules of its own (hosts allow, auth users) or \"redirect = yes\" let others too", "module", m.name)
 			}
 		}
 	}
 }
 
-// serves reports whether customers get files of the module: not without rules
-// of our own, or the word of who runs this volunteer, where the central host has
-// rules. Until it has said so, it serves them itself.
-func (v *volunteer) serves(m *module) bool {
+// open reports whether customers get files of the module without a pass of the
+// central host: where it has rules, only by rules of our own, or by the word of
+// who runs this volunteer. Until the host has told, nothing is open.
+func (v *volunteer) open(m *module) bool {
 	if !m.conf.PublicByDefault() || m.conf.Redirect.Or(false) {
 		return true
 	}

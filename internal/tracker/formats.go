@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,8 +141,8 @@ func (t *Tracker) targets(r *http.Request, module, name string, p Published) []s
 	}
 	var urls []string
 	for _, v := range t.ranked(names, p, r.TLS != nil, t.cfg.Now()) {
-		if len(urls) < maxListed {
-			urls = append(urls, Target(v.URL, module, name, p.ID))
+		if u := t.target(holder{v.Name, v.URL}, module, name, p.ID); u != "" && len(urls) < maxListed {
+			urls = append(urls, u)
 		}
 	}
 	return urls
@@ -164,9 +165,10 @@ func (t *Tracker) serveMirrorList(w http.ResponseWriter, r *http.Request, module
 		return
 	}
 	list := t.ranked(names, p, false, t.cfg.Now())
-	for i := range list {
-		list[i].URL = Target(list[i].URL, module, name, p.ID)
+	for i, v := range list {
+		list[i].URL = t.target(holder{v.Name, v.URL}, module, name, p.ID)
 	}
+	list = slices.DeleteFunc(list, func(v mirror) bool { return v.URL == "" })
 	data := struct {
 		Module     string   `json:"module"`
 		Path       string   `json:"path"`

@@ -120,11 +120,14 @@ func (t *Tracker) redirect(w http.ResponseWriter, r *http.Request, module, path 
 		bytes = requestBytes(r, w.Header()["Etag"][0], p)
 	}
 	now := t.cfg.Now()
-	urls, chosen := t.choose(names, p.ID, bytes, r.TLS != nil, now)
-	if len(urls) == 0 {
+	vols := t.choose(names, p.ID, bytes, r.TLS != nil, now)
+	if len(vols) == 0 {
 		return false
 	}
-	target := Target(urls[0], module, path, p.ID)
+	target := t.target(vols[0], module, path, p.ID)
+	if target == "" {
+		return false
+	}
 	if len("Location: ")+len(target) > maxHeaderLine {
 		t.metrics.served.WithLabelValues("long_path").Inc()
 		return false
@@ -136,8 +139,10 @@ func (t *Tracker) redirect(w http.ResponseWriter, r *http.Request, module, path 
 	// now, must get that.
 	delete(h, "Digest")
 	var links []string
-	for _, u := range urls[1:] {
-		links = appendLink(links, Target(u, module, path, p.ID), "rel=duplicate")
+	for _, v := range vols[1:] {
+		if u := t.target(v, module, path, p.ID); u != "" {
+			links = appendLink(links, u, "rel=duplicate")
+		}
 	}
 	if t.cfg.PublicURL != "" {
 		links = appendLink(links, t.href(module, path)+".meta4", `rel=describedby; type="application/metalink4+xml"`)
@@ -150,14 +155,17 @@ func (t *Tracker) redirect(w http.ResponseWriter, r *http.Request, module, path 
 	t.metrics.redirects.Inc()
 	t.metrics.redirectedBytes.Add(float64(bytes))
 	if t.cfg.Probe != nil {
-		t.prober.maybe(chosen, target, p.ID, now)
+		t.prober.maybe(vols[0].name, target, p.ID, now)
 	}
 	return true
 }
 
-// choose picks among the holders and returns its URL, then up to
-// maxDuplicates others'. It accounts for the bytes.
-func (t *Tracker) choose(names []string, id content.ID, bytes int64, tls bool, now time.Time) (urls []string, chosen string) {
+// holder is a volunteer that customers are sent to.
+type holder struct{ name, url string }
+
+// choose picks one of the holders, and up to maxDuplicates others behind it. It
+// accounts for the bytes.
+func (t *Tracker) choose(names []string, id content.ID, bytes int64, tls bool, now time.Time) []holder {
 	var volsBuf [64]*vol
 	var statesBuf [64]*balance.State
 	vols, states := volsBuf[:0], statesBuf[:0]
@@ -171,23 +179,37 @@ func (t *Tracker) choose(names []string, id content.ID, bytes int64, tls bool, n
 	}
 	i, ok := balance.Choose(states, now, t.rnd)
 	if !ok {
-		return nil, ""
+		return nil
 	}
 	v := vols[i]
 	v.state.Issue(bytes, now)
 	v.redirects++
 	v.issued += bytes
 	t.issuedHere[v.name] += bytes
-	urls = append(make([]string, 0, 1+maxDuplicates), v.url)
-	for k, off := 0, t.rnd.IntN(len(vols)); k < len(vols) && len(urls) <= maxDuplicates; k++ {
+	chosen := append(make([]holder, 0, 1+maxDuplicates), holder{v.name, v.url})
+	for k, off := 0, t.rnd.IntN(len(vols)); k < len(vols) && len(chosen) <= maxDuplicates; k++ {
 		if o := vols[(off+k)%len(vols)]; o != v && o.state.Eligible(now) {
-			urls = append(urls, o.url)
+			chosen = append(chosen, holder{o.name, o.url})
 		}
 	}
-	return urls, v.name
+	return chosen
 }
 
-// Target is where a customer is sent for a content.
+// target is where a customer whom we have let into the module is sent for a
+// content, "" where the volunteer would not let him in.
+func (t *Tracker) target(v holder, module, path string, id content.ID) string {
+	u := Target(v.url, module, path, id)
+	if t.cfg.Closed == nil || !t.cfg.Closed(module) {
+		return u
+	}
+	key, ok := t.cfg.Secrets.passKey(v.name)
+	if !ok {
+		return ""
+	}
+	return u + "&" + content.QueryPass + "=" + content.NewPass(key, module, id, t.cfg.Now().Add(content.PassTime))
+}
+
+// Target is where anybody is sent for a content.
 func Target(base, module, path string, id content.ID) string {
 	b := make([]byte, 0, len(base)+len(module)+len(path)+80)
 	b = append(b, base...)

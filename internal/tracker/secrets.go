@@ -67,7 +67,7 @@ func parseSecrets(r io.Reader) (map[string][sha256.Size]byte, error) {
 		if !ok || name == "" || secret == "" || len(name) > content.MaxAnnounceNameLen || strings.ContainsFunc(name, isControl) {
 			return nil, fmt.Errorf("line %d: want NAME:SECRET", n)
 		}
-		m[name] = sha256.Sum256([]byte(secret))
+		m[name] = content.PassKey(secret)
 	}
 	if errors.Is(sc.Err(), bufio.ErrTooLong) {
 		return nil, errors.New("a line is longer than 64 KiB")
@@ -83,8 +83,17 @@ func (s *Secrets) Check(name, secret string) bool {
 	if m := s.m.Load(); m != nil {
 		want, known = (*m)[name]
 	}
-	got := sha256.Sum256([]byte(secret))
+	got := content.PassKey(secret)
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && known
+}
+
+// passKey returns the key of the named volunteer's passes, false when its
+// secret is not known here.
+func (s *Secrets) passKey(name string) (key [sha256.Size]byte, ok bool) {
+	if m := s.m.Load(); m != nil {
+		key, ok = (*m)[name]
+	}
+	return key, ok
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }

@@ -342,7 +342,7 @@ func TestPublicByDefault(t *testing.T) {
 	}
 	for text, redirect := range map[string]bool{
 		"auth users = joe\nswarm = yes\nredirect = no": false, "redirect = no": false,
-		"auth users = joe\nswarm = yes": false, "auth users = joe\nswarm = yes\nredirect = yes": true,
+		"auth users = joe\nswarm = yes": true, "auth users = joe\nswarm = yes\nredirect = yes": true,
 	} {
 		m := load(t, "[m]\n"+text+"\n").Module("m")
 		if !m.SwarmEnabled() || m.RedirectEnabled() != redirect {

@@ -129,7 +129,7 @@ type Module struct {
 
 	// prsync's own.
 	Swarm           Tri           // unset: as PublicByDefault says
-	Redirect        Tri           // unset: in the swarm, and as PublicByDefault says
+	Redirect        Tri           // unset: as SwarmEnabled says
 	RedirectMinSize int64         // bytes; smaller files always come from the central host
 	RescanInterval  time.Duration // 0 is no periodic rescan
 }
@@ -147,10 +147,9 @@ func (m *Module) PublicByDefault() bool {
 func (m *Module) SwarmEnabled() bool { return m.Swarm.Or(m.PublicByDefault()) }
 
 // RedirectEnabled reports whether HTTP requests for the module may be sent on
-// to volunteers: as `redirect` says, else whether it is published and anyone
-// may read it. Who has shown a password here has none for a volunteer.
+// to volunteers: as `redirect` says, else whether it is published at all.
 func (m *Module) RedirectEnabled() bool {
-	return m.SwarmEnabled() && m.Redirect.Or(m.PublicByDefault())
+	return m.SwarmEnabled() && m.Redirect.Or(true)
 }
 
 func blank(s string) bool { return strings.TrimSpace(s) == "" }
