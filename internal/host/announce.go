@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prsync/prsync/internal/content"
@@ -33,6 +34,7 @@ type announcer struct {
 	retry        time.Duration
 	log          *slog.Logger
 	silent       bool // no goodbye
+	lost         sync.Once
 	// restrict is told of the modules that not everybody may read at the host.
 	restrict func([]string)
 
@@ -125,7 +127,16 @@ func (a *announcer) announce(ctx context.Context) (reply *content.AnnounceReply,
 	}
 	a.restrict(reply.Restricted)
 	more = a.holdings.answered(reply.Holdings)
-	if a.url == "" && a.port != "" && net.ParseIP(reply.You) != nil {
+	you := net.ParseIP(reply.You)
+	if you != nil && you.IsLoopback() && !isLocal(a.host) {
+		// Nobody else reaches us there, customers and peers alike.
+		a.lost.Do(func() {
+			a.log.Warn("the central host sees this volunteer at an address that nobody else can reach: name the proxy in front of it in its \"http proxies\", and set \"public url\" here",
+				"host", a.host, "address", you)
+		})
+		return reply, more, nil
+	}
+	if a.url == "" && a.port != "" && you != nil {
 		a.url = a.scheme + "://" + net.JoinHostPort(reply.You, a.port)
 		a.log.Info("customers will be sent to the address that the central host sees", "url", a.url)
 		more = true
@@ -194,6 +205,16 @@ func (a *announcer) send(ctx context.Context, req *content.AnnounceRequest) (*co
 		return nil, fmt.Errorf("%s: %s", resp.Status, reply.Failure)
 	}
 	return reply, nil
+}
+
+// isLocal reports whether a URL's host is this machine by its own word.
+func isLocal(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // hideURL shortens an HTTP client's error, which repeats the request, and says

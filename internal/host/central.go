@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -191,6 +192,9 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 		defer stopSeeding()
 		seeder.Go(func() { c.seeder.run(seeding) })
 		seeder.Go(func() { uplink.share(seeding, c.seeder) })
+	}
+	if g.PublicURL == "" && isLocal(c.url) && slices.ContainsFunc(bound.Rsync, func(a net.Addr) bool { return !isLocal("rsync://" + a.String()) }) {
+		c.o.Log.Warn("rsync clients from elsewhere are offered a swarm at an address that only this machine reaches: set \"public url\"", "url", c.url)
 	}
 	c.o.Log.Info("central host", "url", c.url, "http", bound.HTTP.String(), "rsync", fmt.Sprint(bound.Rsync), "modules", len(c.ms.all()), "state", c.state)
 	notify(c.o.getenv, "READY=1")

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -42,19 +43,29 @@ const (
 	forwardedProto = "X-Forwarded-Proto"
 )
 
+// nobody is where a request comes from that came through a proxy, but for whom is
+// not known: it has no part in what is only for this machine.
+var nobody = netip.AddrPortFrom(netip.IPv4Unspecified(), 0).String()
+
+// proxied are the headers by which a proxy shows itself.
+var proxied = []string{forwardedFor, forwardedProto, "Forwarded", "X-Real-Ip", "Via"}
+
 // handler gives h requests that came through a proxy as if they had come from
-// its client.
+// its client. Of one that is on this machine and not known, it gives those that
+// show it as nobody's, since everybody would be as trusted as this machine is.
 func (p *proxies) handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := r.Header[forwardedFor]; ok {
-			switch addr := remoteAddr(r); {
-			case p.trusts(addr):
+		addr := remoteAddr(r)
+		switch {
+		case p.trusts(addr):
+			if _, ok := r.Header[forwardedFor]; ok {
 				p.forward(r)
-			case addr.IsLoopback():
-				p.warned.Do(func() {
-					p.log.Warn("requests come through a proxy on this machine: all clients look like one, and as local as the proxy; name it in \"http proxies\"", "proxy", addr)
-				})
 			}
+		case addr.IsLoopback() && slices.ContainsFunc(proxied, func(name string) bool { return r.Header[name] != nil }):
+			r.RemoteAddr = nobody
+			p.warned.Do(func() {
+				p.log.Warn("requests come through a proxy on this machine, and whose they are is not known: name it in \"http proxies\"", "proxy", addr)
+			})
 		}
 		h.ServeHTTP(w, r)
 	})
@@ -64,6 +75,7 @@ func (p *proxies) handler(h http.Handler) http.Handler {
 // of addresses that is no proxy of ours, since what is before it anybody can
 // have written.
 func (p *proxies) forward(r *http.Request) {
+	r.RemoteAddr = nobody
 	list := strings.Split(strings.Join(r.Header[forwardedFor], ","), ",")
 	for i := len(list) - 1; i >= 0; i-- {
 		s := strings.TrimSpace(list[i])
@@ -71,6 +83,7 @@ func (p *proxies) forward(r *http.Request) {
 		if err != nil {
 			ap, err := netip.ParseAddrPort(s)
 			if err != nil {
+				r.RemoteAddr = nobody
 				break
 			}
 			a = ap.Addr()

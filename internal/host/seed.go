@@ -61,8 +61,9 @@ type shared struct {
 }
 
 const (
-	// batch is how many contents one look-up locates.
-	batch         = 50000
+	// batch is how many contents one look-up locates: a MiB, which proxies
+	// take without being told to.
+	batch         = 30000
 	minLocate     = 5 * time.Second
 	maxLocate     = 10 * time.Minute
 	maxEnginePark = time.Minute

@@ -44,6 +44,10 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 		t.refuse(w, r, http.StatusBadRequest, "the connection has no address")
 		return
 	}
+	if who.addr.IsUnspecified() {
+		t.refuse(w, r, http.StatusForbidden, `this came through a proxy before the central host that does not say whose request it is, or that the host does not know; see "http proxies" in prsyncd.conf(5)`)
+		return
+	}
 	// What a client's token opens is for Allow to say.
 	if name, secret, ok := r.BasicAuth(); ok && name != content.TokenUser {
 		if !t.limits.mayAuthenticate(who.addr, now) {
