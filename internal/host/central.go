@@ -126,7 +126,7 @@ func (c *central) run(ctx context.Context, st store.Store, control net.Listener,
 	uplink := newUplink(g.Uplink)
 	c.meter = newMeter(uplink, c.o.Timing.Stalled)
 	blobs := origin.New(c.packs.get, origin.Config{Wait: uplink.wait, Stalled: c.o.Timing.Stalled})
-	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: make(chan struct{}, maxLookups), peers: c.peersOf}
+	c.swarm = &swarmHandler{ms: c.ms, packs: c.packs, blobs: blobs, gate: c.gate, url: c.urlFor, lookups: newLookups(), peers: c.peersOf}
 	transport := newTransport(c.o.RootCAs)
 	defer transport.CloseIdleConnections()
 	c.seeder = c.newSeed(&http.Client{Transport: transport})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 
@@ -17,13 +18,6 @@ import (
 // the tracker's.
 const prefixSwarm = "/.prsync/"
 
-// maxLookups is how many large look-ups are answered at a time; each may hold
-// tens of megabytes. Others are as large as a header.
-const (
-	maxLookups  = 8
-	smallLookup = 256 << 10
-)
-
 // swarmHandler answers what content.Path… names.
 type swarmHandler struct {
 	ms    *modules
@@ -32,7 +26,7 @@ type swarmHandler struct {
 	gate  *gatekeeper
 	// url is the host's address for a request.
 	url     func(*http.Request) string
-	lookups chan struct{}
+	lookups *lookups
 	company company
 	// peers counts the peers of all packs of a module.
 	peers func(context.Context, *module) (int, error)
@@ -167,6 +161,9 @@ func (h *swarmHandler) message(w http.ResponseWriter, r *http.Request, limit int
 		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
 			code = http.StatusRequestEntityTooLarge
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fail(http.StatusRequestTimeout, "the look-up comes too slowly, or while others wait")
+		}
 		return fail(code, err.Error())
 	}
 	name, err := decode(body)
@@ -188,22 +185,8 @@ func (h *swarmHandler) message(w http.ResponseWriter, r *http.Request, limit int
 	return v
 }
 
-// queue lets a look-up wait while many large ones are answered, not ok when
-// the client has gone.
-func (h *swarmHandler) queue(r *http.Request) (done func(), ok bool) {
-	if r.ContentLength >= 0 && r.ContentLength <= smallLookup {
-		return func() {}, true
-	}
-	select {
-	case h.lookups <- struct{}{}:
-		return func() { <-h.lookups }, true
-	case <-r.Context().Done():
-		return nil, false
-	}
-}
-
 func (h *swarmHandler) serveLookup(w http.ResponseWriter, r *http.Request) {
-	done, ok := h.queue(r)
+	done, ok := h.lookups.enter(w, r, content.MaxLookupRequest)
 	if !ok {
 		return
 	}
@@ -227,7 +210,7 @@ func (h *swarmHandler) serveLookup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *swarmHandler) serveLocate(w http.ResponseWriter, r *http.Request) {
-	done, ok := h.queue(r)
+	done, ok := h.lookups.enter(w, r, content.MaxLocateRequest)
 	if !ok {
 		return
 	}
