@@ -38,6 +38,30 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestOnlyBatchLeavesTree holds --only-write-batch to its promise: the
+// destination stays as it is, with extended attributes too, whose values come
+// after the rest.
+func TestOnlyBatchLeavesTree(t *testing.T) {
+	if !takesAttributes() {
+		t.Skip("needs a file system with extended attributes")
+	}
+	commonSource(t)
+	s := &scenario{name: "only", args: "-aXH --delete --only-write-batch=b"}
+	for _, w := range []way{local, push, pull} {
+		t.Run(string(w), func(t *testing.T) {
+			dir := s.killDir(t)
+			before := take(t, filepath.Join(dir, "to"), time.Time{})
+			argv, env := s.command(t, w, pair{prsync, prsync}, 0, dir)
+			if r := execute(t, dir, argv, env, nil); r.code != 0 {
+				t.Fatalf("code %d: %q", r.code, r.stderr)
+			}
+			for _, d := range before.compare(take(t, filepath.Join(dir, "to"), time.Time{})) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 // batch writes a batch with one program and reads it with another, over a tree
 // like the one it was written for.
 func batch(t *testing.T, write, read *scenario, writer, reader string, protocol int) *result {

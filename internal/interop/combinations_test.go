@@ -214,6 +214,14 @@ var combinations = []scenario{
 	{name: "insecure-links", args: "-ai --insecure-links", only: []way{local, push, pull}},
 	{name: "confine-root", args: "-abi --backup-dir=RUNDIR/bak --confine-root=RUNDIR", from: []string{"change/"}, to: "to/change/", only: []way{local, push, pull, daemonPull}},
 	{name: "confine-root-refused", args: "-abi --backup-dir=RUNDIR/bak --confine-root=RUNDIR/to", from: []string{"change/delta"}, to: "to/change/", loose: []string{"stderr"}, only: []way{local, push, pull, daemonPull}},
+	{name: "fuzzy-dry-run", args: "-any --debug=fuzzy", told: func(all []string) []string { return pick(regexp.MustCompile("^fuzzy basis"), all) }},
+	{name: "alternate-missing-dry-run", args: "-ain --copy-dest=../nowhere --copy-dest=../../nowhere --copy-dest=here --copy-dest=/nowhere", from: []string{"change/"}, to: "to/new/deep/"},
+	{name: "alternate-missing", args: "-ai --link-dest=../nowhere --link-dest=here --link-dest=/nowhere --link-dest=size/large", from: []string{"change/"}},
+	{name: "temp-dir-missing-above", args: "-ai --temp-dir=../nowhere", from: []string{"change/"}},
+	{name: "temp-dir-missing-absolute", args: "-ai --temp-dir=/nowhere/", from: []string{"change/"}},
+	{name: "temp-dir-no-directory", args: "-ai --temp-dir=/to/size/large", from: []string{"change/"}, only: []way{daemonPush}},
+	{name: "temp-dir-missing-dry-run", args: "-ain --temp-dir=nowhere", from: []string{"change/"}, to: "fresh/", dest: nothing},
+	{name: "backup-dir-dry-run", args: "-abin --backup-dir=list --info=backup2", files: map[string]string{"list": "no directory\n"}, from: []string{"change/"}, to: "fresh/", dest: nothing, only: []way{local}},
 	{name: "drop-devices", args: "-ai --drop-D", needs: needRoot},
 	{name: "copy-as", args: "-ai --copy-as=daemon:daemon", from: []string{"size/"}, to: "own/", needs: needRoot, only: []way{local, push, pull}, prepare: func(t *testing.T, d string) {
 		check(t, os.Mkdir(filepath.Join(d, "own"), 0o755))

@@ -169,6 +169,7 @@ func (g *generator) lookAt(t *target, isDir bool) (*look, error) {
 	lk := &t.look
 	lk.at = g.at(t.name)
 	if g.missing || g.dryDir != nil && below(f, g.dryDir) {
+		g.noParent()
 		return lk, errNoEntry
 	}
 	g.dryDir = nil
@@ -179,7 +180,7 @@ func (g *generator) lookAt(t *target, isDir bool) (*look, error) {
 	if g.parent != dn {
 		if err := g.newParent(t, dn); err != nil {
 			if err == errDryParent {
-				g.parent = ""
+				g.noParent()
 				return lk, errNoEntry
 			}
 			return nil, err
@@ -208,6 +209,10 @@ func (g *generator) lookAt(t *target, isDir bool) (*look, error) {
 	}
 	return lk, err
 }
+
+// noParent notes that an entry has no parent, in a dry run: nothing there is like
+// it, and who comes next is in another directory.
+func (g *generator) noParent() { g.parent, g.fuzzy = "", []fuzzyList{} }
 
 // errDryParent says that the parent is only missing because nothing is made in
 // a dry run.

@@ -217,6 +217,15 @@ func (r *Receiving) operatorDir(dir string, p fsroot.Policy) (*fsroot.Root, erro
 	return r.c.OpenDir(dir, p)
 }
 
+// workDir is operatorDir where no destination may have been entered: the name is
+// relative to where we are, then.
+func (r *Receiving) workDir(dir string) (*fsroot.Root, error) {
+	if r.dest == nil && !strings.HasPrefix(dir, "/") {
+		dir = r.c.abs(dir)
+	}
+	return r.operatorDir(dir, r.c.optionPolicy())
+}
+
 // openAlts opens the alternate destinations. rsync 3.5.0
 // main.c:check_alt_basis_dirs.
 func (r *Receiving) openAlts() {
@@ -224,10 +233,16 @@ func (r *Receiving) openAlts() {
 		if len(d) > 1 {
 			d = strings.TrimSuffix(d, "/")
 		}
-		shown := d
+		shown := r.c.shownDir(d)
 		if !strings.HasPrefix(d, "/") && (!r.c.Sanitize || r.missing) {
-			if shown = join(r.destPath, d); r.c.ListOnly {
-				shown = join(r.c.Cwd, d) // no destination has been entered
+			up, ok := strings.CutPrefix(d, "../")
+			switch {
+			case r.c.ListOnly: // no destination has been entered
+				shown = join(r.c.Cwd, d)
+			case r.missing && ok:
+				shown = r.c.shownDir(join(path.Dir(r.destPath), up))
+			default:
+				shown = r.c.shownDir(join(r.destPath, d))
 			}
 		}
 		a := altDir{path: shown}
@@ -260,9 +275,9 @@ func (c *Config) altOption() string {
 // name. rsync 3.5.0 main.c:do_recv.
 func (r *Receiving) openDirs() error {
 	c := r.c
-	if c.BackupDir != "" && r.dest != nil {
+	if c.BackupDir != "" {
 		dir := strings.TrimSuffix(c.BackupDir, "/")
-		root, err := r.operatorDir(dir, c.optionPolicy())
+		root, err := r.workDir(dir)
 		switch {
 		case err == nil:
 			r.backup = root
@@ -281,8 +296,8 @@ func (r *Receiving) openDirs() error {
 			}
 		}
 	}
-	if c.TempDir != "" && r.dest != nil {
-		root, err := r.operatorDir(c.TempDir, c.optionPolicy())
+	if c.TempDir != "" {
+		root, err := r.workDir(c.TempDir)
 		switch {
 		case err == nil:
 			r.temp = root

@@ -256,7 +256,7 @@ func (v *receiver) file(rq request) error {
 		it.Hlink = rq.xname
 		c.maybeLogItem(v.log, it)
 		const local = report.ItemXnameFollows | report.ItemLocalChange
-		if c.Xattrs > 0 && rq.flags&report.ItemReportXattr != 0 && c.xfers() && rq.flags&local != local {
+		if c.Xattrs > 0 && rq.flags&report.ItemReportXattr != 0 && c.xfers() && !c.DryRun && rq.flags&local != local {
 			v.lateXattrs(f, name)
 		}
 		if rq.flags&report.ItemIsNew != 0 {
