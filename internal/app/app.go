@@ -75,12 +75,17 @@ func currentUmask() uint32 {
 }
 
 func (p *program) getenv(key string) string {
+	s, _ := p.lookup(key)
+	return s
+}
+
+func (p *program) lookup(key string) (string, bool) {
 	for i := len(p.env) - 1; i >= 0; i-- {
 		if k, v, ok := strings.Cut(p.env[i], "="); ok && k == key {
-			return v
+			return v, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 func (p *program) buildInfo() options.BuildInfo {

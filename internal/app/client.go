@@ -187,7 +187,7 @@ func (p *program) lostServer(err error) error {
 
 func (p *program) clientEnv(o *options.Options) client.Env {
 	return client.Env{
-		Getenv: p.getenv, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: p.readPassword,
+		Lookup: p.lookup, Environ: p.env, Stdin: p.stdin, Stderr: p.stderr, ReadPassword: p.readPassword,
 		OpenFile: func(name string) (io.ReadCloser, error) {
 			return fsroot.OwnerOpen(name, unix.O_RDONLY, 0, fsroot.Policy{InsecureLinks: o.InsecureLinks})
 		},

@@ -46,7 +46,7 @@ func (h *handshake) password() (string, error) {
 	if h.o.PasswordSet {
 		return h.filedPassword(h.o.PasswordFile)
 	}
-	if s := h.env.getenv("RSYNC_PASSWORD"); s != "" {
+	if s, ok := h.env.lookup("RSYNC_PASSWORD"); ok {
 		return s, nil
 	}
 	if h.env.ReadPassword == nil {

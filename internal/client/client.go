@@ -28,9 +28,10 @@ import (
 
 // Env is what connecting needs from the world. Nil functions answer nothing.
 type Env struct {
-	// Getenv answers for USER, LOGNAME, RSYNC_PASSWORD, RSYNC_PROXY,
-	// RSYNC_CONNECT_PROG and RSYNC_SHELL.
-	Getenv func(name string) string
+	// Lookup answers for USER, LOGNAME, RSYNC_PASSWORD, RSYNC_PROXY,
+	// RSYNC_CONNECT_PROG and RSYNC_SHELL, as os.LookupEnv does: an empty
+	// password is one.
+	Lookup func(name string) (string, bool)
 	// Environ is the environment of programs that are started; nil is that of
 	// this process.
 	Environ []string
@@ -57,11 +58,16 @@ type Env struct {
 	Offer string
 }
 
-func (e *Env) getenv(name string) string {
-	if e.Getenv == nil {
-		return ""
+func (e *Env) lookup(name string) (string, bool) {
+	if e.Lookup == nil {
+		return "", false
 	}
-	return e.Getenv(name)
+	return e.Lookup(name)
+}
+
+func (e *Env) getenv(name string) string {
+	s, _ := e.lookup(name)
+	return s
 }
 
 func (e *Env) trace(line string) {

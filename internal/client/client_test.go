@@ -70,15 +70,15 @@ func parse(t testing.TB, args ...string) (*options.Options, []string) {
 	return o, operands
 }
 
-// variables is an environment for Env.Getenv.
-func variables(pairs ...string) func(string) string {
-	return func(name string) string {
+// variables is an environment for Env.Lookup.
+func variables(pairs ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
 		for i := 0; i < len(pairs); i += 2 {
 			if pairs[i] == name {
-				return pairs[i+1]
+				return pairs[i+1], true
 			}
 		}
-		return ""
+		return "", false
 	}
 }
 

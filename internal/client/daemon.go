@@ -34,7 +34,8 @@ func Daemon(ctx context.Context, o *options.Options, spec options.Hostspec, path
 	}
 	user, given, host := cutUser(spec.Host)
 	if !given {
-		if user = env.getenv("USER"); user == "" {
+		var set bool
+		if user, set = env.lookup("USER"); !set {
 			user = env.getenv("LOGNAME")
 		}
 	}

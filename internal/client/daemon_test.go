@@ -67,15 +67,12 @@ func call(t *testing.T, prog string, env Env, args ...string) (c *Conn, listed b
 	if err != nil {
 		t.Fatal(err)
 	}
-	others := env.Getenv
-	env.Getenv = func(name string) string {
+	others := env
+	env.Lookup = func(name string) (string, bool) {
 		if name == "RSYNC_CONNECT_PROG" {
-			return prog
+			return prog, true
 		}
-		if others == nil {
-			return ""
-		}
-		return others(name)
+		return others.lookup(name)
 	}
 	env.OpenFile = openFile
 	c, listed, err = Daemon(context.Background(), o, p.Spec, p.RemotePaths(), p.AmSender, env,
@@ -156,7 +153,7 @@ func TestPassword(t *testing.T) {
 	}{
 		{"file", []string{good, "ann@h::closed"}, Env{}, 0, ""},
 		{"file, old protocol", []string{good, "--protocol=29", "ann@h::closed"}, Env{}, 0, ""},
-		{"variable", []string{"ann@h::closed"}, Env{Getenv: variables("RSYNC_PASSWORD", "se cret")}, 0, ""},
+		{"variable", []string{"ann@h::closed"}, Env{Lookup: variables("RSYNC_PASSWORD", "se cret")}, 0, ""},
 		{"stdin", []string{"--password-file=-", "ann@h::closed"}, Env{Stdin: strings.NewReader("se cret\nx")}, 0, ""},
 		{"terminal", []string{"ann@h::closed"}, Env{ReadPassword: func(prompt string) (string, error) {
 			if prompt != "Password: " {
@@ -164,10 +161,15 @@ func TestPassword(t *testing.T) {
 			}
 			return "se cret", nil
 		}}, 0, ""},
-		{"user", []string{good, "h::closed"}, Env{Getenv: variables("USER", "ann", "LOGNAME", "bob")}, 0, ""},
-		{"log name", []string{good, "h::closed"}, Env{Getenv: variables("LOGNAME", "ann")}, 0, ""},
+		{"user", []string{good, "h::closed"}, Env{Lookup: variables("USER", "ann", "LOGNAME", "bob")}, 0, ""},
+		{"log name", []string{good, "h::closed"}, Env{Lookup: variables("LOGNAME", "ann")}, 0, ""},
 		{"nobody", []string{good, "h::closed"}, Env{}, exitcode.StartClient, failed},
-		{"wrong", []string{"ann@h::closed"}, Env{Getenv: variables("RSYNC_PASSWORD", "x")}, exitcode.StartClient, failed},
+		{"empty user", []string{good, "h::closed"}, Env{Lookup: variables("USER", "", "LOGNAME", "ann")}, exitcode.StartClient, failed},
+		{"empty variable", []string{"ann@h::closed"}, Env{Lookup: variables("RSYNC_PASSWORD", ""), ReadPassword: func(string) (string, error) {
+			t.Error("asks for a password that it was given")
+			return "", nil
+		}}, exitcode.StartClient, failed},
+		{"wrong", []string{"ann@h::closed"}, Env{Lookup: variables("RSYNC_PASSWORD", "x")}, exitcode.StartClient, failed},
 		{"no terminal", []string{"ann@h::closed"}, Env{ReadPassword: func(string) (string, error) { return "", os.ErrNotExist }}, exitcode.StartClient, failed},
 		{"no file", []string{"--password-file=/nonexistent", "ann@h::closed"}, Env{}, exitcode.Syntax,
 			"rsync: [Receiver] could not open password file /nonexistent: No such file or directory (2)"},

@@ -91,7 +91,7 @@ func TestDialErrors(t *testing.T) {
 		{host: "h", proxy: "127.0.0.1:service"},
 		{host: "h", proxy: "127.0.0.1:" + strconv.Itoa(port)},
 	} {
-		_, err := dial(t, tc.host, port, Env{Getenv: variables("RSYNC_PROXY", tc.proxy)}, tc.args...)
+		_, err := dial(t, tc.host, port, Env{Lookup: variables("RSYNC_PROXY", tc.proxy)}, tc.args...)
 		_, stderr, code := runStock(t, []string{"RSYNC_PROXY=" + tc.proxy}, append(tc.args, fmt.Sprintf("rsync://%s:%d/mod", tc.host, port), "/tmp/none")...)
 		wantError(t, err, exitcode.Code(code), message(stderr))
 	}
@@ -179,7 +179,7 @@ func TestProxy(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			got.Store("")
 			port := serve(t, answer(tc.answer))
-			c, err := dial(t, tc.host, 0, Env{Getenv: variables("RSYNC_PROXY", tc.login+"127.0.0.1:"+strconv.Itoa(port))})
+			c, err := dial(t, tc.host, 0, Env{Lookup: variables("RSYNC_PROXY", tc.login+"127.0.0.1:"+strconv.Itoa(port))})
 			if tc.err != "" {
 				wantError(t, err, exitcode.SocketIO, tc.err)
 			} else if err != nil {
@@ -198,7 +198,7 @@ func TestProxy(t *testing.T) {
 // TestSilentProxy: --timeout bounds the wait for the proxy, too.
 func TestSilentProxy(t *testing.T) {
 	port := serve(t, func(_ net.Conn, in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) })
-	_, err := dial(t, "h", 0, Env{Getenv: variables("RSYNC_PROXY", "127.0.0.1:"+strconv.Itoa(port))}, "--timeout=1")
+	_, err := dial(t, "h", 0, Env{Lookup: variables("RSYNC_PROXY", "127.0.0.1:"+strconv.Itoa(port))}, "--timeout=1")
 	if exitcode.Of(err, 0) != exitcode.SocketIO {
 		t.Error(err)
 	}
@@ -207,13 +207,13 @@ func TestSilentProxy(t *testing.T) {
 func TestConnectProgHost(t *testing.T) {
 	const refusal = "unsafe host characters for RSYNC_CONNECT_PROG"
 	for _, host := range []string{"", "-h", "+h", "~h", "%h", "a b", "a;b", "a'b", "a\"b", "a$b", "a\nb", "a/b", "a|b", "é", "a@b\x00", "a\\b", "a*b"} {
-		_, err := dial(t, host, 0, Env{Getenv: variables("RSYNC_CONNECT_PROG", "echo %H")})
+		_, err := dial(t, host, 0, Env{Lookup: variables("RSYNC_CONNECT_PROG", "echo %H")})
 		wantError(t, err, exitcode.SocketIO, refusal)
 	}
 	for _, host := range []string{"example.com", "host_name", "host+alias", "host~alias", "fe80::1%eth0", "127.0.0.1"} {
 		// The shell reads the host twice, as nested commands do.
 		prog := `sh -c 'printf "%%s\n" %H'; sleep 0.2`
-		_, err := dial(t, host, 0, Env{Getenv: variables("RSYNC_CONNECT_PROG", prog)})
+		_, err := dial(t, host, 0, Env{Lookup: variables("RSYNC_CONNECT_PROG", prog)})
 		wantError(t, err, exitcode.StartClient, "rsync: server sent \""+host+"\" rather than greeting")
 	}
 	for prog, want := range map[string]string{"a %% %x %H %": "a % %x 'h' %", "%%H": "%H", "plain": "plain"} {
@@ -235,7 +235,7 @@ func TestConnectProgShell(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_, err = dial(t, "h", 0, Env{Stderr: w, Getenv: variables("RSYNC_CONNECT_PROG", "run me", "RSYNC_SHELL", shell)})
+	_, err = dial(t, "h", 0, Env{Stderr: w, Lookup: variables("RSYNC_CONNECT_PROG", "run me", "RSYNC_SHELL", shell)})
 	w.Close()
 	line, _ := bufio.NewReader(r).ReadString('\n')
 	if line != "-c run me\n" {

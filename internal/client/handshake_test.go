@@ -47,7 +47,7 @@ func TestHostileDaemon(t *testing.T) {
 				_ = c.(*net.TCPConn).CloseWrite()
 				_, _ = io.Copy(io.Discard, in)
 			})
-			_, err := dial(t, "127.0.0.1", port, Env{Getenv: variables("RSYNC_PASSWORD", "p")})
+			_, err := dial(t, "127.0.0.1", port, Env{Lookup: variables("RSYNC_PASSWORD", "p")})
 			wantError(t, err, tc.code, tc.text)
 		})
 	}
@@ -149,7 +149,7 @@ func FuzzDaemon(f *testing.F) {
 		lines := 0
 		h := handshake{
 			Conn: &Conn{In: io.NopCloser(bytes.NewReader(says)), Out: out}, ctx: context.Background(), o: plain,
-			env: &Env{Getenv: variables("RSYNC_PASSWORD", "p")}, paths: []string{"mod/a"}, say: func(string) { lines++ },
+			env: &Env{Lookup: variables("RSYNC_PASSWORD", "p")}, paths: []string{"mod/a"}, say: func(string) { lines++ },
 		}
 		if secluded {
 			h.o = o
