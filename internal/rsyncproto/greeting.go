@@ -55,31 +55,30 @@ type OmittedError struct {
 func (e *OmittedError) Error() string { return "omitted the " + e.What + ": " + e.Line }
 
 // ParseGreeting reads the other side's greeting, without its newline. The
-// error is ErrNotGreeting or an *OmittedError.
+// error is ErrNotGreeting or an *OmittedError. What stands between the numbers
+// and the first space does not count, and neither do spaces in front of them.
 // (rsync 3.5.0 clientserver.c:exchange_protocols.)
 func ParseGreeting(line string) (Greeting, error) {
-	rest, ok := strings.CutPrefix(line, "@RSYNCD:")
+	const mark = "@RSYNCD:"
+	rest, ok := strings.CutPrefix(line, mark)
 	if !ok {
 		return Greeting{}, ErrNotGreeting
 	}
 	var g Greeting
-	version, digests, named := strings.Cut(strings.TrimLeft(rest, " "), " ")
-	major, minor, dotted := strings.Cut(version, ".")
-	var err error
-	if g.Protocol, err = strconv.Atoi(major); err != nil || g.Protocol < 0 || g.Protocol > 1<<20 {
+	if g.Protocol, rest, ok = scanNumber(rest); !ok || g.Protocol < 0 || g.Protocol > 1<<20 {
 		return Greeting{}, ErrNotGreeting
 	}
+	rest, dotted := strings.CutPrefix(rest, ".")
 	if dotted {
-		if g.Sub, err = strconv.Atoi(minor); err != nil || g.Sub < 0 {
-			dotted = false
-		}
+		g.Sub, _, dotted = scanNumber(rest)
 	}
-	if !dotted {
+	if !dotted || g.Sub < 0 {
 		g.Sub = 0
 		if g.Protocol >= 30 {
 			return Greeting{}, &OmittedError{"subprotocol value", line}
 		}
 	}
+	_, digests, named := strings.Cut(line[min(len(mark)+1, len(line)):], " ")
 	switch {
 	case named:
 		g.Digests = strings.Fields(digests)
@@ -87,6 +86,15 @@ func ParseGreeting(line string) (Greeting, error) {
 		return Greeting{}, &OmittedError{"digest name list", line}
 	}
 	return g, nil
+}
+
+// scanNumber reads a number as scanf(3) does: behind white space, with a sign,
+// up to what is no digit.
+func scanNumber(s string) (n int, rest string, ok bool) {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	digits := strings.TrimLeft(s[min(len(s)-len(strings.TrimLeft(s, "+-")), 1):], "0123456789")
+	n, err := strconv.Atoi(s[:len(s)-len(digits)])
+	return n, digits, err == nil
 }
 
 // Agree returns the protocol that two greetings lead to: the lower one, and
