@@ -85,6 +85,18 @@ func TestPostXferStatus(t *testing.T) {
 	wantFile(t, filepath.Join(h.dir, "post.out"), "23 5888\n")
 }
 
+// TestHooksShareTheirNumber holds the number that all hooks of a connection are
+// told, by which what one of them began another can end.
+func TestHooksShareTheirNumber(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\nearly exec = echo $RSYNC_PID > DIR/early.out\npre-xfer exec = echo $RSYNC_PID > DIR/pre.out\npost-xfer exec = echo $RSYNC_PID > DIR/post.out\n")
+	h.visit(t, "m", "--server", ".", "m/")
+	early := readFile(t, filepath.Join(h.dir, "early.out"))
+	if pre := readFile(t, filepath.Join(h.dir, "pre.out")); pre != early || len(early) < 2 {
+		t.Errorf("the pre-xfer exec is told %q, the early exec %q", pre, early)
+	}
+	wantFile(t, filepath.Join(h.dir, "post.out"), early)
+}
+
 func TestHooksCanBeTurnedOff(t *testing.T) {
 	h := start(t, "[m]\npath = DIR/m\nearly exec = exit 1\npre-xfer exec = exit 1\n",
 		func(c *Config) { c.Env = setenv(c.Env, "RSYNC_NO_XFER_EXEC", "1") })

@@ -106,7 +106,9 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 			s.LogFormat = c.d.LogFormat
 		}
 	}
-	c.setVar("RSYNC_PID", strconv.Itoa(os.Getpid()))
+	if !c.last { // the number by which hooks of one connection know each other
+		c.setVar("RSYNC_PID", strconv.Itoa(os.Getpid()))
+	}
 	h, err := expandHooks(m, c.d.lookup)
 	if err != nil {
 		c.log.Errorf("%v", err)
