@@ -157,7 +157,10 @@ func (s *side) config() (*transfer.Config, error) {
 	}
 	c.OpenDir, c.OpenParent, c.OpenFilter, c.MakePath = s.openDir, s.openParent, s.openFilter, s.makePath
 	if m := p.Module; m != nil {
-		c.Module, c.Top, c.DaemonFilters = m.Name, m.Top, m.Filters
+		c.Module, c.Top = m.Name, m.Top
+		if !m.Filters.Empty() {
+			c.DaemonFilters = m.Filters
+		}
 		c.Sanitize, c.Confine = m.Sanitize, m.Confine
 		if m.Sanitize {
 			// Unlike those of --link-dest, these do not count from the

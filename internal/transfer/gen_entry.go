@@ -45,25 +45,22 @@ func (g *generator) work(t *target) error {
 		}
 		g.skipDir = nil
 	}
-	if c.DaemonFilters != nil && name != "." {
-		w := c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: g.destPath})
-		if w.Check(name, isDir) == filter.Exclude {
-			if early {
-				return nil
-			}
-			if err := g.skippedLink(f); err != nil {
-				return err
-			}
-			kind := "file"
-			if isDir {
-				kind = "directory"
-			}
-			g.log.Printf(report.ErrorXfer, "ERROR: daemon refused to receive %s \"%s\"\n", kind, name)
-			if isDir {
-				g.skipContents(f)
-			}
+	if name != "." && g.daemonExcluded(name, isDir) {
+		if early {
 			return nil
 		}
+		if err := g.skippedLink(f); err != nil {
+			return err
+		}
+		kind := "file"
+		if isDir {
+			kind = "directory"
+		}
+		g.log.Printf(report.ErrorXfer, "ERROR: daemon refused to receive %s \"%s\"\n", kind, name)
+		if isDir {
+			g.skipContents(f)
+		}
+		return nil
 	}
 	lk, err := g.lookAt(t, isDir)
 	if err != nil && !isMissing(err) && lk == nil {

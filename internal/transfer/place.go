@@ -334,7 +334,7 @@ func (r *Receiving) partialPlace(name string) (place, bool) {
 		dir = c.PartialDir
 	}
 	n := join(dir, baseOf(name))
-	if c.DaemonFilters != nil && (r.daemonExcluded(dir, true) || r.daemonExcluded(n, false)) {
+	if r.daemonExcluded(dir, true) || r.daemonExcluded(n, false) {
 		return place{}, false
 	}
 	return place{r.dest, n, n}, true

@@ -240,7 +240,7 @@ func (v *receiver) file(rq request) error {
 	if v.log.Debug(report.DebugRecv, 1) {
 		v.debugRecv(v.log, "recv_files(%s)", name)
 	}
-	if c.DaemonFilters != nil && name != "." && v.daemonExcluded(name, f.IsDir()) {
+	if name != "." && v.daemonExcluded(name, f.IsDir()) {
 		return exitcode.New(exitcode.Protocol, "ERROR: rejecting file transfer request for daemon excluded file: %s", name)
 	}
 	if c.xattrsFollow(rq.flags) {
@@ -304,11 +304,17 @@ func (v *receiver) file(rq request) error {
 	return v.transfer(f, rq, name, redo, it)
 }
 
+// setHidden makes the module's rules ready for the names below the destination.
+func (r *Receiving) setHidden() {
+	if r.c.DaemonFilters != nil {
+		r.hidden = r.c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: r.destPath})
+	}
+}
+
 // daemonExcluded reports whether the module's rules hide a name in the
 // destination.
 func (r *Receiving) daemonExcluded(name string, isDir bool) bool {
-	w := r.c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: r.destPath})
-	return w.Check(name, isDir) == filter.Exclude
+	return r.hidden != nil && r.hidden.Check(name, isDir) == filter.Exclude
 }
 
 // lateXattrs sets extended attributes whose values have only now arrived.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/filter"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
@@ -28,10 +29,11 @@ type Receiving struct {
 	Stats report.Stats
 
 	dest     *fsroot.Root
-	destPath string // absolute, for messages
-	solo     string // the one file's local name, "" for a directory
-	missing  bool   // the destination does not exist (dry run)
-	made     bool   // we have just created it
+	destPath string       // absolute, for messages
+	hidden   *filter.Walk // the module's rules, nil where there are none
+	solo     string       // the one file's local name, "" for a directory
+	missing  bool         // the destination does not exist (dry run)
+	made     bool         // we have just created it
 	alts     []altDir
 	temp     *fsroot.Root
 	backup   *fsroot.Root
@@ -191,6 +193,7 @@ func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // Run receives everything. The list and the destination are known already.
 func (r *Receiving) Run() error {
+	r.setHidden()
 	r.openAlts()
 	if err := r.openDirs(); err != nil {
 		return err

@@ -59,7 +59,7 @@ func (v *receiver) basisOf(in *incoming) (file *os.File, at place, err error) {
 		}
 		at = place{a.root, n, join(a.path, n)}
 	}
-	if c.DaemonFilters != nil && !kept && v.daemonExcluded(at.name, false) {
+	if !kept && v.daemonExcluded(at.name, false) {
 		at, rq.basis = v.at(name), basisFile
 	}
 	open := func(p place) *os.File {

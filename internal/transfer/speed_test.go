@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/prsync/prsync/internal/delta/checksum"
+	"github.com/prsync/prsync/internal/filter"
 )
 
 // One checksum after another costs the digest and nothing else: with a window
@@ -73,5 +74,26 @@ func TestQueueLate(t *testing.T) {
 	}
 	if q.flush(); signalled() {
 		t.Error("what was taken is still late")
+	}
+}
+
+// The rules of a module are asked for every entry, and allocate nothing for it.
+func TestHiddenAllocatesNothing(t *testing.T) {
+	rules, err := filter.ParseDaemon(filter.Config{}, filter.DaemonRules{Exclude: "*.bak /secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Receiving{c: &Config{DaemonFilters: rules}, destPath: "/inner"}
+	r.setHidden()
+	for name, want := range map[string]bool{"a/file": false, "a/file.bak": true, "secret": false} {
+		if got := r.daemonExcluded(name, false); got != want {
+			t.Errorf("%s: hidden %v, want %v", name, got, want)
+		}
+		if n := testing.AllocsPerRun(20, func() { r.daemonExcluded(name, false) }); n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	if (&Receiving{c: &Config{}}).daemonExcluded("a", false) {
+		t.Error("hidden without rules")
 	}
 }
