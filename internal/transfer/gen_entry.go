@@ -41,7 +41,7 @@ func (g *generator) work(t *target) error {
 				f.Gen |= flist.MissingDir
 				return nil
 			}
-			return g.skippedLink(f)
+			return g.skippedLink(f, ndx)
 		}
 		g.skipDir = nil
 	}
@@ -49,7 +49,7 @@ func (g *generator) work(t *target) error {
 		if early {
 			return nil
 		}
-		if err := g.skippedLink(f); err != nil {
+		if err := g.skippedLink(f, ndx); err != nil {
 			return err
 		}
 		kind := "file"
@@ -86,7 +86,7 @@ func (g *generator) work(t *target) error {
 			kind = "directory"
 			g.skipDir = f
 			f.Gen |= flist.MissingDir
-		} else if err := g.skippedLink(f); err != nil {
+		} else if err := g.skippedLink(f, ndx); err != nil {
 			return err
 		}
 		if g.log.Info(report.InfoSkip, 1) {
@@ -96,7 +96,7 @@ func (g *generator) work(t *target) error {
 	}
 	if c.IgnoreExisting && !g.again && exists && (!isDir || !lk.st.IsDir()) {
 		g.existsLine(t, lk, early)
-		return g.skippedLink(f)
+		return g.skippedLink(f, ndx)
 	}
 	if isDir {
 		return g.directory(t, lk, exists, statErr, early)
@@ -104,7 +104,7 @@ func (g *generator) work(t *target) error {
 	if !c.Perms {
 		t.mode = meta.DestMode(t.mode, lk.st.Mode, g.dirDefault, exists && !lk.st.IsDir(), c.Executability)
 	}
-	if g.joins(f) && g.links.notFirst(f) {
+	if g.joins(f) && g.links.notFirst(t) {
 		done, err := g.joinLink(t, lk, exists)
 		if done || err != nil {
 			return err

@@ -209,7 +209,7 @@ func (g *generator) finished(redo bool) error {
 			}
 			err := g.within(l, func() error {
 				if d.failed {
-					return g.skippedLink(f)
+					return g.skippedLink(f, d.ndx)
 				}
 				return g.finishLink(g.target(f, d.ndx, g.name(f)), nil, -1)
 			})

@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
@@ -12,57 +14,82 @@ import (
 // A hard-link group is worked on as rsync does (hlink.c), with a record for
 // each group in place of chains of indexes: the first member that gets its
 // content becomes the leader, the others are linked to it, those that come by
-// while it is being transferred wait.
+// while it is being transferred wait. Members are known by their indexes: their
+// entries serve again when their list is done with.
 
-// linkGroup is what is known of one group of hard-linked entries.
+// linkState is what is known of the groups, by their numbers. Of one that has a
+// leader that is no more than its name: a large tree may have as many groups as
+// files.
+type linkState struct {
+	open   map[int32]*linkGroup // that have no leader yet
+	placed map[int32]linkLeader
+}
+
+// linkLeader is the member of a group that the others are linked to.
+type linkLeader struct {
+	name string
+	ndx  int32
+	alt  int32 // alternate destination that it was linked to, or -1
+}
+
+// linkGroup is a group none of whose members is in place.
 type linkGroup struct {
 	members []linkMember // in the order in which they are worked on
-	leader  string       // name of a member that is in place, "" for none yet
-	first   int32        // its index
-	alt     int          // alternate destination the leader was linked to, or -1
-	busy    int32        // index of the member being transferred, -1 for none
-	waiting []linkMember
-	forced  *flist.File // the member that has to be transferred itself
+	waiting []int32      // for the one that is being transferred
+	busy    int32        // the member being transferred, -1 for none
+	forced  int32        // the member that has to be transferred itself, -1 for none
 }
 
 type linkMember struct {
-	f    *flist.File
 	ndx  int32
 	skip bool
 }
 
-type linkState struct{ groups map[int32]*linkGroup }
+func (s *linkState) init() {
+	s.open, s.placed = map[int32]*linkGroup{}, map[int32]linkLeader{}
+}
 
-func (s *linkState) init() { s.groups = map[int32]*linkGroup{} }
-
+// group returns the group of an entry if it is one without a leader, else nil.
 func (s *linkState) group(f *flist.File) *linkGroup {
 	if f.X == nil || f.Flags&flist.Linked == 0 {
 		return nil
 	}
-	return s.groups[f.X.Group]
+	return s.open[f.X.Group]
+}
+
+// leader returns the leader of an entry's group.
+func (s *linkState) leader(f *flist.File) (linkLeader, bool) {
+	if f.X == nil || f.Flags&flist.Linked == 0 {
+		return linkLeader{}, false
+	}
+	l, ok := s.placed[f.X.Group]
+	return l, ok
 }
 
 // member reports whether an entry belongs to a group.
-func (s *linkState) member(f *flist.File) bool { return s.group(f) != nil }
+func (s *linkState) member(f *flist.File) bool {
+	_, led := s.leader(f)
+	return led || s.group(f) != nil
+}
 
 // notFirst reports whether other members come, or came, before this one.
-func (s *linkState) notFirst(f *flist.File) bool {
-	g := s.group(f)
-	if g == nil {
-		return false
+func (s *linkState) notFirst(t *target) bool {
+	if _, led := s.leader(t.f); led {
+		return true
 	}
-	return g.leader != "" || g.busy >= 0 || len(g.members) > 0 && g.members[0].f != f
+	g := s.group(t.f)
+	return g != nil && (g.busy >= 0 || len(g.members) > 0 && g.members[0].ndx != t.ndx)
 }
 
 // notLast reports whether members come after this one that may have a basis.
-func (s *linkState) notLast(f *flist.File) bool {
-	g := s.group(f)
-	if g == nil || len(g.members) == 0 || g.forced == f {
+func (s *linkState) notLast(t *target) bool {
+	g := s.group(t.f)
+	if g == nil || len(g.members) == 0 || g.forced == t.ndx {
 		return false
 	}
-	for i := len(g.members) - 1; i >= 0; i-- {
-		if !g.members[i].skip {
-			return g.members[i].f != f
+	for _, m := range slices.Backward(g.members) {
+		if !m.skip {
+			return m.ndx != t.ndx
 		}
 	}
 	return false
@@ -81,19 +108,22 @@ func (g *generator) matchLinks(l *flist.List) error {
 		if !f.Active() || f.Flags&flist.Linked == 0 || f.X == nil {
 			continue
 		}
-		gr := g.links.groups[f.X.Group]
+		if _, led := g.links.placed[f.X.Group]; led {
+			continue
+		}
+		gr := g.links.open[f.X.Group]
 		if gr == nil {
 			if g.c.Setup.IncRecurse && f.X.Group < l.Start {
 				return exitcode.New(exitcode.Protocol, "hard-link gnum %d precedes flist start %d", f.X.Group, l.Start)
 			}
-			gr = &linkGroup{alt: -1, busy: -1}
-			g.links.groups[f.X.Group] = gr
+			gr = &linkGroup{busy: -1, forced: -1}
+			g.links.open[f.X.Group] = gr
 		}
 		ndx := l.Start + int32(i)
 		if g.c.Unsorted {
 			ndx = f.Seq
 		}
-		gr.members = append(gr.members, linkMember{f: f, ndx: ndx})
+		gr.members = append(gr.members, linkMember{ndx: ndx})
 	}
 	return nil
 }
@@ -102,12 +132,13 @@ func (g *generator) matchLinks(l *flist.List) error {
 // all there is to do; otherwise the entry is worked on like the first.
 // rsync 3.5.0 hlink.c:hard_link_check.
 func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
-	gr := g.links.group(t.f)
-	if gr.leader == "" {
+	lead, led := g.links.leader(t.f)
+	if !led {
+		gr := g.links.group(t.f)
 		if gr.busy < 0 {
 			return false, nil // it becomes the leader
 		}
-		gr.waiting = append(gr.waiting, linkMember{f: t.f, ndx: t.ndx})
+		gr.waiting = append(gr.waiting, t.ndx)
 		t.f.Gen |= flist.Sent
 		g.inProg[g.lists[g.cur]]++
 		return true, nil
@@ -117,13 +148,13 @@ func (g *generator) joinLink(t *target, lk *look, exists bool) (bool, error) {
 		if g.c.Setup.Protocol >= 30 {
 			group = t.f.X.Group
 		}
-		g.log.Printf(report.Info, "hlink for %d (%s,%d): leader is %d (%s)\n", t.ndx, t.name, group, gr.first, gr.leader)
+		g.log.Printf(report.Info, "hlink for %d (%s,%d): leader is %d (%s)\n", t.ndx, t.name, group, lead.ndx, lead.name)
 	}
-	from, shown := g.at(gr.leader), gr.leader
-	if gr.alt >= 0 && g.c.DryRun {
-		a := g.alts[gr.alt]
-		from = place{a.root, gr.leader, join(a.path, gr.leader)}
-		if l, _ := g.find(gr.first); l == nil {
+	from, shown := g.at(lead.name), lead.name
+	if lead.alt >= 0 && g.c.DryRun {
+		a := g.alts[lead.alt]
+		from = place{a.root, lead.name, join(a.path, lead.name)}
+		if l, _ := g.find(lead.ndx); l == nil {
 			shown = path.Clean(from.shown) // so rsync keeps it once its list is gone
 		}
 	}
@@ -191,7 +222,6 @@ func (g *generator) linkTo(t *target, lk *look, how int, from place, leader *fsr
 		if g.log.Info(report.InfoName, 2) && g.report {
 			g.log.Printf(report.Client, "%s is uptodate\n", t.name)
 		}
-		t.f.Gen |= flist.LinkDone
 		return true
 	}
 	var del delFlags
@@ -213,15 +243,16 @@ func (g *generator) linkTo(t *target, lk *look, how int, from place, leader *fsr
 // finishLink makes an entry that is in place its group's leader and links
 // those that waited for it. rsync 3.5.0 hlink.c:finish_hard_link.
 func (g *generator) finishLink(t *target, st *fsroot.Stat, alt int) error {
-	gr := g.links.group(t.f)
-	if gr == nil {
+	if !g.links.member(t.f) {
 		return nil
 	}
-	t.f.Gen |= flist.LinkDone
-	waiting := gr.waiting
-	gr.waiting = nil
-	gr.busy = -1
-	gr.leader, gr.first, gr.alt = t.name, t.ndx, alt
+	var waiting []int32
+	if gr := g.links.group(t.f); gr != nil {
+		waiting = gr.waiting
+		delete(g.links.open, t.f.X.Group)
+	}
+	// The name outlives its list, and would keep all that lie beside it.
+	g.links.placed[t.f.X.Group] = linkLeader{name: strings.Clone(t.name), ndx: t.ndx, alt: int32(alt)}
 	if len(waiting) == 0 {
 		return nil
 	}
@@ -239,19 +270,21 @@ func (g *generator) finishLink(t *target, st *fsroot.Stat, alt int) error {
 		g.log.Syserr(report.ErrorXfer, err, "stat %s failed", g.full(t.name))
 		return nil
 	}
-	for _, m := range waiting {
-		wt := g.target(m.f, m.ndx, g.name(m.f))
+	for _, ndx := range waiting {
+		l, f := g.find(ndx)
+		if f == nil {
+			continue
+		}
+		wt := g.target(f, ndx, g.name(f))
 		lk := &look{at: g.at(wt.name)}
 		how := foundNone
 		if s, err := lk.at.lstat(); err == nil {
 			lk.st, how = s, found
 		}
 		ok := g.linkTo(wt, lk, how, from, &leader, t.name)
-		if l, _ := g.find(m.ndx); l != nil {
-			g.inProg[l]--
-		}
+		g.inProg[l]--
 		if ok && g.c.RemoveSource && g.c.xfers() {
-			g.sendSuccess(m.ndx)
+			g.sendSuccess(ndx)
 		}
 	}
 	return nil
@@ -261,7 +294,7 @@ func (g *generator) finishLink(t *target, st *fsroot.Stat, alt int) error {
 // basis to start from.
 func (g *generator) leaveToLater(t *target) {
 	gr := g.links.group(t.f)
-	gr.waiting = append(gr.waiting, linkMember{f: t.f, ndx: t.ndx})
+	gr.waiting = append(gr.waiting, t.ndx)
 	if l, _ := g.find(t.ndx); l != nil {
 		g.inProg[l]++
 	}
@@ -270,40 +303,33 @@ func (g *generator) leaveToLater(t *target) {
 // skippedLink notes that a member will not be made. If others waited for it,
 // or for a later one that does not exist any more, the first of them takes its
 // place. rsync 3.5.0 generator.c:handle_skipped_hlink.
-func (g *generator) skippedLink(f *flist.File) error {
+func (g *generator) skippedLink(f *flist.File, ndx int32) error {
 	gr := g.links.group(f)
 	if gr == nil {
 		return nil
 	}
-	at := -1
-	for i := range gr.members {
-		if gr.members[i].f == f {
-			gr.members[i].skip = true
-			at = i
-		}
+	at := slices.IndexFunc(gr.members, func(m linkMember) bool { return m.ndx == ndx })
+	if at >= 0 {
+		gr.members[at].skip = true
 	}
 	if gr.busy >= 0 {
-		if at < 0 || gr.members[at].ndx != gr.busy {
+		if gr.busy != ndx {
 			return nil // one that is being transferred will serve them
 		}
 		gr.busy = -1
-	} else {
-		for _, m := range gr.members[at+1:] {
-			if !m.skip {
-				return nil
-			}
-		}
-	}
-	if len(gr.waiting) == 0 || gr.leader != "" {
+	} else if slices.ContainsFunc(gr.members[at+1:], func(m linkMember) bool { return !m.skip }) {
 		return nil
 	}
-	m := gr.waiting[0]
+	if len(gr.waiting) == 0 {
+		return nil
+	}
+	next := gr.waiting[0]
 	gr.waiting = gr.waiting[1:]
-	l, _ := g.find(m.ndx)
+	l, nf := g.find(next)
 	if l == nil {
 		return nil
 	}
 	g.inProg[l]--
-	gr.forced = m.f
-	return g.within(l, func() error { return g.entry(m.f, m.ndx, g.name(m.f)) })
+	gr.forced = next
+	return g.within(l, func() error { return g.entry(nf, next, g.name(nf)) })
 }

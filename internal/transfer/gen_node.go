@@ -4,7 +4,6 @@ import (
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/meta"
 	"github.com/prsync/prsync/internal/report"
-	"github.com/prsync/prsync/internal/rsyncproto/flist"
 )
 
 // symlink handles a symbolic link.
@@ -178,9 +177,6 @@ func (g *generator) create(t *target, lk *look, del delFlags, what creation) boo
 			g.log.Syserr(report.ErrorXfer, err, "mknod %s failed", g.full(t.name))
 		}
 		return false
-	}
-	if what.hard != nil {
-		t.f.Gen |= flist.LinkDone
 	}
 	if direct {
 		return true

@@ -34,7 +34,7 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 		}
 		if c.Update && exists && lk.st.IsRegular() && f.Mtime-lk.st.Mtime.Sec < int64(c.ModifyWindow) {
 			g.skipLine("%s is newer\n", t.name)
-			return g.skippedLink(f)
+			return g.skippedLink(f, t.ndx)
 		}
 	}
 	if exists && !lk.st.IsRegular() && !(c.WriteDevices && lk.st.IsDevice()) {
@@ -75,7 +75,7 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 		}
 	}
 	if !exists && !hasPartial {
-		if g.joins(f) && g.links.notLast(f) {
+		if g.joins(f) && g.links.notLast(t) {
 			g.leaveToLater(t)
 			return nil
 		}
@@ -99,7 +99,7 @@ func (g *generator) regular(t *target, lk *look, exists bool, statErr error) err
 		return g.upToDate(t, b.look)
 	}
 	if exists && c.Append != delta.AppendOff && !g.again && b.look.st.Size >= f.Size {
-		return g.skippedLink(f)
+		return g.skippedLink(f, t.ndx)
 	}
 	if hasPartial {
 		b = basis{kind: basisPartial, look: partial}
@@ -145,7 +145,7 @@ func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) er
 			var err error
 			if file, err = openBasis(b.look.at, c); err != nil {
 				g.log.Syserr(report.Error, err, "failed to open %s, continuing", g.full(b.look.at.shown))
-				if g.joins(f) && g.links.notLast(f) {
+				if g.joins(f) && g.links.notLast(t) {
 					g.leaveToLater(t)
 					return nil
 				}

@@ -21,7 +21,6 @@ const (
 	MissingDir                   // generator: not there (dry run) or not to be made
 	Linked                       // part of a hard-link group (-H)
 	LinkFirst                    // protocol 30: the group's first in the transfer
-	LinkDone                     // generator: nothing left to do for this member
 	SkipGroup                    // receiver: the group id cannot be set by us
 	TimeFailed                   // generator: the directory's time must be set again
 	GotList                      // receiver: the directory's own list has arrived

@@ -102,14 +102,14 @@ func (s *Slab) Files() []*File {
 }
 
 // GiveBack takes the entries of a list that nobody looks at any more. It leaves
-// alone the directories and the members of hard-link groups, which others may
-// hold on to; what was cleared may be one of them.
+// alone the directories, which others may hold on to; what was cleared may be one
+// of them.
 func (s *Slab) GiveBack(l *List) {
 	for _, f := range l.Files {
 		if len(s.used) == maxUsedFiles {
 			break
 		}
-		if f.Active() && !f.IsDir() && f.Flags&Linked == 0 {
+		if f.Active() && !f.IsDir() {
 			*f = File{}
 			s.used = append(s.used, f)
 		}
