@@ -208,6 +208,8 @@ var combinations = []scenario{
 	{name: "delete-max-verbose", args: "-av --delete-delay --max-delete=4"},
 	{name: "delete-two-sources", args: "-ai --delete-after", from: []string{"change", "size"}},
 	{name: "copy-dirlinks-delete", args: "-aki --delete", only: []way{local, push, pull}},
+	// Directories before the one that cannot be read whole lose what is too much.
+	{name: "copy-links-delete", args: "-aLi --delete"},
 	{name: "copy-links-links", args: "-aLHi", from: []string{"hard/", "size/"}},
 	{name: "copy-unsafe-safe", args: "-ai --copy-unsafe-links --safe-links -v", only: []way{local, push, pull}},
 	{name: "munge-safe", args: "-ai --munge-links --safe-links"},

@@ -137,13 +137,21 @@ func sortLocal(list []localEntry, protocol int) {
 	})
 }
 
+// ioErrors are the errors up to the list that is being worked on.
+func (g *generator) ioErrors() int32 {
+	if g.cur < len(g.lists) {
+		return g.io.Get() | g.lists[g.cur].IOErrors
+	}
+	return g.io.Get() | g.listIO.Get()
+}
+
 // deleteIn deletes what a directory of the transfer has and the file list has
 // not. rsync 3.5.0 generator.c:delete_in_dir.
 func (g *generator) deleteIn(dir string, f *flist.File, dev uint64) {
 	if g.log.Debug(report.DebugDel, 2) {
 		g.log.Printf(report.Info, "delete_in_dir(%s)\n", dir)
 	}
-	if g.io.Get()&ioGeneral != 0 && !g.c.IgnoreErrors {
+	if g.ioErrors()&ioGeneral != 0 && !g.c.IgnoreErrors {
 		if !g.delWarned {
 			g.log.Printf(report.Info, "IO error encountered -- skipping file deletion\n")
 			g.delWarned = true

@@ -25,6 +25,9 @@ type Receiving struct {
 	ids   *meta.IDMap
 	rules meta.Rules
 	io    *IOErrors
+	// listIO are the errors that came with lists, which count from their list
+	// on: what the generator does before it gets there must not be chance.
+	listIO *IOErrors
 	// Stats are complete when Run has returned.
 	Stats report.Stats
 
@@ -101,7 +104,7 @@ type event struct {
 
 // NewReceiving returns the receiving side for c.
 func NewReceiving(c *Config) (*Receiving, error) {
-	r := &Receiving{c: c, log: c.Log.As("Receiver").Via(c.TellInOrder), io: &IOErrors{}, events: newQueue[event](), in: wire.NewNdxState(), batchWants: newQueue[int32]()}
+	r := &Receiving{c: c, log: c.Log.As("Receiver").Via(c.TellInOrder), io: &IOErrors{}, listIO: &IOErrors{}, events: newQueue[event](), in: wire.NewNdxState(), batchWants: newQueue[int32]()}
 	ids, warnings, err := meta.NewIDMap(c.Names, c.IDs)
 	if err != nil {
 		return nil, exitcode.New(exitcode.Syntax, "%w", err)
@@ -152,7 +155,7 @@ func (r *Receiving) Message(code wire.Msg, ndx int32) {
 func (r *Receiving) NoteIOErrors(bits int32) { r.io.Set(bits) }
 
 // Result tells how receiving ended.
-func (r *Receiving) Result() Result { return Result{IOErrors: r.io.Get()} }
+func (r *Receiving) Result() Result { return Result{IOErrors: r.io.Get() | r.listIO.Get()} }
 
 // Close releases the directories.
 func (r *Receiving) Close() {

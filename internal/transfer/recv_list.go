@@ -33,7 +33,7 @@ func (r *Receiving) policy() flist.Policy {
 		if c.LinkIconv && c.NameFromWire != nil {
 			t, err := c.NameFromWire(target)
 			if err != nil {
-				r.io.Set(ioGeneral)
+				r.listIO.Set(ioGeneral)
 				r.log.Printf(report.ErrorXfer, "[%s] cannot convert symlink data for: %s (%s)\n", r.log.Who(), r.c.fullName(r.c.Cwd, name), err)
 				return "", err
 			}
@@ -71,7 +71,7 @@ func (r *Receiving) policy() flist.Policy {
 func (r *Receiving) localName(name string) (string, error) {
 	local, err := r.c.NameFromWire(name)
 	if err != nil {
-		r.io.Set(ioGeneral)
+		r.listIO.Set(ioGeneral)
 		r.log.Printf(report.ErrorUTF8, "[%s] cannot convert filename: %s (%s)\n", r.log.Who(), name, err)
 	}
 	return local, err
@@ -178,7 +178,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 		return err
 	}
 	if !c.IgnoreErrors {
-		r.io.Set(bits)
+		r.listIO.Set(bits)
 	}
 	r.total += len(l.Files)
 	if r.log.Debug(report.DebugFlist, 2) {
@@ -199,7 +199,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	if c.Setup.Protocol < 30 {
 		bits := c.R.Int()
 		if !c.IgnoreErrors {
-			r.io.Set(bits)
+			r.listIO.Set(bits)
 		}
 	} else if inc && l.Start == 1 {
 		l.Parent = 0
@@ -212,6 +212,7 @@ func (r *Receiving) readList(dir int32, shown bool) error {
 	if err := c.R.Err(); err != nil {
 		return err
 	}
+	l.IOErrors = r.listIO.Get()
 	r.swarm.noteTops(r.c, l)
 	if r.log.Debug(report.DebugFlist, 2) {
 		r.log.Printf(report.Info, "recv_file_list done\n")

@@ -135,6 +135,11 @@ func (s *Sender) SendList(args []string) error {
 			return err
 		}
 	}
+	if !s.c.Server && s.c.Setup.Protocol == 30 {
+		// What is told of errors in later lists overtakes what has not gone
+		// out, and must not overtake this one (rsync 3.5.0 main.c:client_run).
+		return s.c.W.Flush()
+	}
 	// What nobody waits for yet goes out with what follows: a receiving side
 	// counts what comes at once as one list (--stats).
 	return s.c.W.Err()

@@ -19,6 +19,9 @@ type List struct {
 	Files []*File
 	// Sorted is in name order; the same slice as Files where that is sorted.
 	Sorted []*File
+	// IOErrors is what the sender could not read, of this list and those before
+	// it: bits as on the wire.
+	IOErrors int32
 	// InProgress and Redo count what the receiver still owes of this list.
 	InProgress, ToRedo int
 }
