@@ -97,6 +97,7 @@ var basics = []scenario{
 	{name: "specials-only", args: "-rti --specials"},
 	{name: "no-devices", args: "-ai --no-D"},
 	{name: "copy-devices", args: "-ai --copy-devices", from: []string{"special/null"}, needs: needRoot},
+	{name: "copy-devices-stats", args: "-a --copy-devices --stats", from: []string{"special/"}, needs: needRoot},
 	{name: "executability", args: "-rEi"},
 	{name: "executability-over", args: "-rtEi --no-p"},
 	{name: "chmod-symbolic", args: "-ai --chmod=Du=rwx,go=rx,Fu=rw,go-w,+X"},

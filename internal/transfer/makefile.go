@@ -102,7 +102,7 @@ func (s *Sender) makeFile(si int32, name string, given *fsroot.Stat, flags flist
 			f.Size = s.deviceSize(src, name)
 		}
 		f.Mode = unix.S_IFREG | st.Mode&0777
-		f.Mtime, f.Nsec = s.c.Now().Unix(), 0
+		f.Mtime = s.c.Now().Unix() // the nanoseconds stay the device's, as in rsync
 	case st.IsDevice():
 		x := f.Ext()
 		x.Major, x.Minor = meta.DeviceNumbers(st.Rdev)
