@@ -216,6 +216,14 @@ var combinations = []scenario{
 	{name: "insecure-links", args: "-ai --insecure-links", only: []way{local, push, pull}},
 	{name: "confine-root", args: "-abi --backup-dir=RUNDIR/bak --confine-root=RUNDIR", from: []string{"change/"}, to: "to/change/", only: []way{local, push, pull, daemonPull}},
 	{name: "confine-root-refused", args: "-abi --backup-dir=RUNDIR/bak --confine-root=RUNDIR/to", from: []string{"change/delta"}, to: "to/change/", loose: []string{"stderr"}, only: []way{local, push, pull, daemonPull}},
+	{name: "no-implied-dirs-in-the-way", args: "-rtRi --no-implied-dirs", from: []string{"./hard/nil2", "./size/000700", "./link/relative"}, prepare: func(t *testing.T, d string) {
+		for _, n := range []string{"hard", "size", "link"} {
+			check(t, os.RemoveAll(filepath.Join(d, "to", n)))
+		}
+		check(t, os.WriteFile(filepath.Join(d, "to/hard"), []byte("in the way\n"), 0o644))
+		check(t, os.Symlink("nowhere", filepath.Join(d, "to/size")))
+		check(t, os.Symlink("link", filepath.Join(d, "to/link")))
+	}},
 	{name: "fuzzy-dry-run", args: "-any --debug=fuzzy", told: func(all []string) []string { return pick(regexp.MustCompile("^fuzzy basis"), all) }},
 	{name: "alternate-missing-dry-run", args: "-ain --copy-dest=../nowhere --copy-dest=../../nowhere --copy-dest=here --copy-dest=/nowhere", from: []string{"change/"}, to: "to/new/deep/"},
 	{name: "alternate-missing", args: "-ai --link-dest=../nowhere --link-dest=here --link-dest=/nowhere --link-dest=size/large", from: []string{"change/"}},

@@ -238,16 +238,32 @@ func (g *generator) newParent(t *target, dn string) error {
 			if c.DryRun {
 				return errDryParent
 			}
-			if _, err := g.dest.MkdirAll(dn, newDirMode); err != nil {
+			if err := g.makeParents(dn); err != nil {
 				g.log.Syserr(report.ErrorXfer, err, "recv_generator: mkdir %s failed", g.full(dn))
 			}
 		}
 	}
 	g.fuzzyDir, g.fuzzy = dn, nil
 	if !c.Perms {
-		g.dirDefault = g.defaultPerms(dn)
+		g.dirDefault = g.defaultPerms(g.log, dn)
 	}
 	return nil
+}
+
+// makeParents makes a directory and those above it. What is there already is
+// left to who uses it. rsync 3.5.0 util1.c:make_path.
+func (g *generator) makeParents(dn string) error {
+	err := g.dest.Mkdir(dn, newDirMode)
+	if above := dirOf(dn); isMissing(err) && above != "." {
+		if err := g.makeParents(above); err != nil {
+			return err
+		}
+		err = g.dest.Mkdir(dn, newDirMode)
+	}
+	if errIs(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // delFlags are how an entry that is in the way is deleted.

@@ -411,23 +411,31 @@ func (r *Receiving) dropPartialDir(p place) {
 }
 
 // defaultPerms returns the permissions that new entries of a directory get at
-// most (without --perms).
-func (r *Receiving) defaultPerms(dir string) uint32 {
-	r.dmu.Lock()
-	defer r.dmu.Unlock()
-	if r.dirPerms == dir && r.perms != 0 {
-		return r.perms
-	}
+// most (without --perms). Each role asks, and tells its user what is in the way,
+// when it comes to another directory. rsync 3.5.0 acls.c:default_perms_for_dir.
+func (r *Receiving) defaultPerms(log *report.Log, dir string) uint32 {
 	perms := uint32(0777) &^ r.c.Umask
-	if r.dest != nil {
-		if pin, err := r.dest.Pin(dir); err == nil {
-			if p, err := meta.DefaultPerms(pin, r.c.Umask); err == nil {
-				perms = p
-			}
-			pin.Close()
+	if r.dest == nil {
+		return perms
+	}
+	pin, err := r.dest.Pin(dir)
+	if err == nil {
+		defer pin.Close()
+		var st fsroot.Stat
+		if st, err = pin.Stat(); err == nil && st.IsSymlink() {
+			st, err = r.dest.Stat(dir)
+		}
+		switch {
+		case err != nil:
+		case st.IsDir():
+			perms, err = meta.DefaultPerms(pin, r.c.Umask)
+		default:
+			err = syscall.EACCES // as libacl says of what has no default list
 		}
 	}
-	r.dirPerms, r.perms = dir, perms
+	if err != nil && !(r.c.DryRun && isMissing(err)) {
+		log.Printf(report.Warning, "default_perms_for_dir: sys_acl_get_file(%s, ACL_TYPE_DEFAULT): %s, falling back on umask\n", dir, report.ErrorText(err))
+	}
 	return perms
 }
 

@@ -25,6 +25,8 @@ type receiver struct {
 	theirSum   [checksum.MaxLen]byte
 	failed     map[int32]bool // that the generator was told to ask for again
 	delayed    []delayedUpdate
+	permsDir   string // dirPerms are its default permissions, "" for none
+	dirPerms   uint32
 	phase      int
 	cur        *flist.List
 	freed      int32 // lists that are done with

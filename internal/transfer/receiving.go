@@ -67,10 +67,6 @@ type Receiving struct {
 	over atomic.Pointer[error]
 
 	pmu sync.Mutex // guards partial and backup until they are open
-
-	dmu      sync.Mutex // guards the default permissions cache
-	dirPerms string
-	perms    uint32
 }
 
 // altDir is an alternate destination.

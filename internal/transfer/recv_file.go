@@ -82,7 +82,10 @@ func (v *receiver) transfer(f *flist.File, rq request, name string, redo bool, i
 	}
 	in.mode = f.Mode
 	if !c.Perms {
-		in.mode = meta.DestMode(in.mode, st.Mode, v.defaultPerms(dirOf(name)), in.basis != nil, c.Executability)
+		if dir := dirOf(name); v.permsDir != dir {
+			v.permsDir, v.dirPerms = dir, v.defaultPerms(v.log, dir)
+		}
+		in.mode = meta.DestMode(in.mode, st.Mode, v.dirPerms, in.basis != nil, c.Executability)
 		it.Mode = in.mode
 	}
 	if rescue := in.rq.rescue; rescue != nil {
