@@ -224,6 +224,12 @@ var combinations = []scenario{
 		check(t, os.Symlink("nowhere", filepath.Join(d, "to/size")))
 		check(t, os.Symlink("link", filepath.Join(d, "to/link")))
 	}},
+	{name: "implied-twice", own: true, args: "-tRi --no-i-r --stats", from: []string{"./hard/nil2", "./hard/sub/c", "other/./hard/sub/f", "other/./hard/g", "./time/epoch"}, dest: nothing, prepare: func(t *testing.T, d string) {
+		check(t, os.MkdirAll(filepath.Join(d, "src/other/hard/sub"), 0o755))
+		for _, n := range []string{"sub/f", "g"} {
+			check(t, os.WriteFile(filepath.Join(d, "src/other/hard", n), []byte("new\n"), 0o644))
+		}
+	}},
 	{name: "fuzzy-dry-run", args: "-any --debug=fuzzy", told: func(all []string) []string { return pick(regexp.MustCompile("^fuzzy basis"), all) }},
 	{name: "alternate-missing-dry-run", args: "-ain --copy-dest=../nowhere --copy-dest=../../nowhere --copy-dest=here --copy-dest=/nowhere", from: []string{"change/"}, to: "to/new/deep/"},
 	{name: "alternate-missing", args: "-ai --link-dest=../nowhere --link-dest=here --link-dest=/nowhere --link-dest=size/large", from: []string{"change/"}},

@@ -403,38 +403,46 @@ func (c *Config) impliedDirs() bool {
 	return c.Relative && (c.ImpliedDirs || c.Setup.Protocol >= 30)
 }
 
-// impliedAll sends every directory of a path that the one before did not
-// share.
+// impliedAll sends every directory of a path that the one before, of whatever
+// source, did not pass through. Its last directory does not count, and is sent
+// once more: the other side drops it.
+//
+// rsync 3.5.0 flist.c:send_implied_dirs.
 func (s *Sender) impliedAll(l *curList, si int32, dir string, flags flist.Flags) {
 	last := s.lastImplied
-	if s.lastImpliedSrc != si {
-		last = ""
-	}
-	s.lastImplied, s.lastImpliedSrc = dir, si
+	other := s.lastImpliedSrc != si
+	s.lastImpliedSrc = si
+	at := 0 // where what both have in common ends
 	if last == dir || strings.HasPrefix(last, dir+"/") {
-		s.lastImplied = last
-		return
-	}
-	// Keep what both have in common, whole components only.
-	at := 0
-	for i := 0; i < len(dir) && i < len(last) && dir[i] == last[i]; i++ {
-		if dir[i] == '/' {
-			at = i
+		at = len(dir)
+	} else {
+		s.lastImplied = dir
+		for i := 0; i < len(dir) && i < len(last) && dir[i] == last[i]; i++ {
+			if dir[i] == '/' {
+				at = i
+			}
 		}
-	}
-	if last != "" && strings.HasPrefix(dir, last+"/") {
-		at = len(last)
 	}
 	flags = (flags | flist.ImpliedDir) &^ (flist.TopDir | flist.ContentDir)
-	for at < len(dir) {
-		next := strings.IndexByte(dir[at+1:], '/')
-		end := len(dir)
-		if next >= 0 {
-			end = at + 1 + next
+	for end := range ends(dir) {
+		if end > at {
+			s.sendImplied(l, si, dir[:end], flags)
 		}
-		s.sendImplied(l, si, dir[:end], flags)
-		s.enter(si, dir[:end])
-		at = end
+		if end > at || other {
+			s.enter(si, dir[:end])
+		}
+	}
+}
+
+// ends yields where the components of a path end.
+func ends(p string) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := 1; i < len(p); i++ {
+			if p[i] == '/' && !yield(i) {
+				return
+			}
+		}
+		yield(len(p))
 	}
 }
 
