@@ -43,7 +43,7 @@ func (p *program) daemon(d *options.DaemonOptions) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	ch := make(chan os.Signal, 4)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	signal.Ignore(syscall.SIGPIPE)
 	go func() {
 		for sig := range ch {
@@ -54,7 +54,14 @@ func (p *program) daemon(d *options.DaemonOptions) error {
 				}
 				continue
 			}
-			cancel(exitcode.Silent(exitcode.Signal))
+			switch sig {
+			case syscall.SIGTERM:
+				cancel(daemon.ErrTerminated)
+			case syscall.SIGUSR1:
+				cancel(exitcode.Silent(exitcode.Signal1))
+			default:
+				cancel(exitcode.Silent(exitcode.Signal))
+			}
 		}
 	}()
 	cfg.Enter = func(s *daemon.Session) any { return p.publishedModule(s) }

@@ -37,7 +37,10 @@ func peerAddr(f *os.File) string {
 	return addr
 }
 
-// shellAddr returns the client's address as a remote shell tells it.
+// shellAddr returns the client's address as a remote shell tells it, 0.0.0.0
+// when it tells none: the other end of standard input is the shell, which need
+// not be where the client is. What it tells may be no address: then that is all
+// there is, and "" says so.
 func shellAddr(look func(string) (string, bool)) string {
 	for _, name := range []string{"REMOTE_HOST", "SSH_CONNECTION", "SSH_CLIENT", "SSH2_CLIENT"} {
 		if v, ok := look(name); ok {
@@ -45,7 +48,7 @@ func shellAddr(look func(string) (string, bool)) string {
 			if a, err := netip.ParseAddr(v); err == nil {
 				return a.String()
 			}
-			break
+			return ""
 		}
 	}
 	return "0.0.0.0"

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +31,10 @@ type connection struct {
 	in, out *os.File
 	// reader is how to read from in.
 	reader io.Reader
-	shell  bool // started by a remote shell: no address, no deadlines
-	last   bool // this process is the one that transfers
+	shell  bool        // started by a remote shell: no address, no deadlines
+	last   bool        // this process is the one that transfers
+	cwd    string      // where the daemon was started, when the process is elsewhere
+	busy   atomic.Bool // a signal is no longer untilSignal's to answer
 
 	file *conf.File
 	log  *Log
@@ -70,18 +73,39 @@ func (d *daemon) logTarget(m *conf.Module) logTarget {
 	return t
 }
 
-// serve takes the client through the exchange
-// (rsync 3.5.0 clientserver.c:start_daemon).
-func (c *connection) serve(ctx context.Context) error {
+// untilSignal serves the client. A signal that comes before a part which looks
+// for signals itself ends the connection at once, whatever that waits for: the
+// process is to end then, and what is left behind here with it.
+func (c *connection) untilSignal(ctx context.Context, serve func(context.Context) error) error {
 	if err := c.start(); err != nil {
 		return err
 	}
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if !c.busy.CompareAndSwap(false, true) {
+		return <-done
+	}
+	return ended(c.log, context.Cause(ctx))
+}
+
+// begin says that what follows looks for signals itself. It is false when one has
+// come before: the process is ending.
+func (c *connection) begin() bool { return c.busy.CompareAndSwap(false, true) }
+
+// serve takes the client through the exchange
+// (rsync 3.5.0 clientserver.c:start_daemon).
+func (c *connection) serve(ctx context.Context) error {
 	g := &c.file.Global
 	c.limitHandshake(c.file.Defaults.Timeout)
 	if c.shell {
 		c.addr = shellAddr(c.d.lookup)
 	}
-	if c.addr == "" || c.addr == "0.0.0.0" {
+	if c.addr == "" {
 		c.addr = peerAddr(c.in)
 	}
 	if g.ProxyProtocol {
@@ -264,7 +288,9 @@ func (c *connection) list() {
 		}
 		c.printf("%-15s\t%s\n", m.Name, comment)
 	}
-	c.printf("@RSYNCD: EXIT\n")
+	if c.protocol >= 25 {
+		c.printf("@RSYNCD: EXIT\n")
+	}
 }
 
 // enter lets the client into a module: by its address, while there is room,
@@ -279,6 +305,11 @@ func (c *connection) enter(ctx context.Context, raw *conf.Module, name string) e
 	m, err := raw.Expand(c.d.lookup)
 	if err != nil {
 		return c.refuse(exitcode.Syntax, "%v", err)
+	}
+	if m.Charset != "" { // before all else, as in rsync: nobody gets in
+		if _, err := c.charset(m); err != nil {
+			return err
+		}
 	}
 	if !c.access(ctx, m).allowed(m.HostsAllow, m.HostsDeny, c.addr, &c.host) {
 		c.log.Printf("rsync denied on module %s from %s (%s)", m.Name, c.host, c.addr)

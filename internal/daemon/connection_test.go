@@ -241,3 +241,53 @@ func TestMaxConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenOptionPaths rejects options that name what the module hides, with the
+// code of an option that is refused.
+func TestHiddenOptionPaths(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\nexclude = /secret *.tmp\n")
+	const rejected = "rsync: Your options have been rejected by the server."
+	for _, tc := range []struct{ args, want string }{
+		{"--server --temp-dir=secret . m/", rejected},
+		{"--server --temp-dir=../secret/x . m/", rejected},
+		{"--server -b --backup-dir=/secret . m/", rejected},
+		{"--server --sender --files-from=x.tmp . m/", rejected},
+		{"--server --temp-dir=sub . m/", ""},
+		{"--server --sender --temp-dir=secret . m/", ""},
+	} {
+		if s := h.visit(t, "m", strings.Fields(tc.args)...); s.Err != tc.want {
+			t.Errorf("%s: %q, want %q", tc.args, s.Err, tc.want)
+		}
+	}
+}
+
+// TestListForOldClients ends the list of modules of a client before protocol 25
+// with the connection alone.
+func TestListForOldClients(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\n")
+	for version, want := range map[int]string{24: "m              \t\n", 25: "m              \t\n@RSYNCD: EXIT\n"} {
+		c := h.dial(t)
+		c.line()
+		c.send("@RSYNCD: %d\n#list\n", version)
+		if got := c.rest(); got != want {
+			t.Errorf("protocol %d: %q, want %q", version, got, want)
+		}
+	}
+}
+
+// TestUnknownCharset lets nobody into a module whose character set does not
+// exist, and says why in the log.
+func TestUnknownCharset(t *testing.T) {
+	h := start(t, "[m]\npath = DIR/m\ncharset = no-such-set\n[locale]\npath = DIR/m\ncharset = .\n")
+	c := h.dial(t)
+	c.line()
+	c.send("%sm\n", hello)
+	if got := c.rest(); strings.Contains(got, "@") {
+		t.Errorf("the client is told %q", got)
+	}
+	h.wantLog(t, `iconv_open\("UTF-8", "no-such-set"\) failed`)
+	h.wantLog(t, `rsync error: requested action not supported \(code 4\) at .* \[Receiver=.*\]`)
+	if s := h.visit(t, "locale", "--server", ".", "locale/"); s.Err != "" {
+		t.Errorf("the locale's: %q", s.Err)
+	}
+}

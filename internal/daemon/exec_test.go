@@ -85,6 +85,30 @@ func TestPostXferStatus(t *testing.T) {
 	wantFile(t, filepath.Join(h.dir, "post.out"), "23 5888\n")
 }
 
+// TestHooksRunInTheRoot holds where hooks find themselves when the daemon has
+// found that it can change its root, while names in the configuration stay
+// relative to where it was started.
+func TestHooksRunInTheRoot(t *testing.T) {
+	needRoot(t)
+	h := newHost(t, "[m]\npath = m\nearly exec = pwd > DIR/early.out\npre-xfer exec = pwd > DIR/pre.out\npost-xfer exec = pwd > DIR/post.out\n")
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rel, err := filepath.Rel(dir, filepath.Join(h.dir, "m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(t, "conf", strings.Replace(readFile(t, filepath.Join(h.dir, "conf")), "path = m", "path = "+rel, 1))
+	run(t, h)
+	if s := h.visit(t, "m", "--server", ".", "m/"); s.FullPath != filepath.Join(h.dir, "m") {
+		t.Errorf("served %q", s.FullPath)
+	}
+	for _, hook := range []string{"early.out", "pre.out", "post.out"} {
+		wantFile(t, filepath.Join(h.dir, hook), "/\n")
+	}
+}
+
 // TestHooksShareTheirNumber holds the number that all hooks of a connection are
 // told, by which what one of them began another can end.
 func TestHooksShareTheirNumber(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/options"
 )
 
 // acceptPause is how long the listener waits when it could not take or start a
@@ -74,8 +75,24 @@ func (d *daemon) listen(ctx context.Context, ready func([]net.Addr)) error {
 		ready(addrs)
 	}
 	d.accept(ctx, listeners)
-	d.log.Printf("rsync error: %s (code %d)", exitcode.Signal.Text(), exitcode.Signal)
-	return exitcode.Silent(exitcode.Signal)
+	return ended(d.log, context.Cause(ctx))
+}
+
+// ErrTerminated is the cause of a context that ends by SIGTERM. Without a
+// transfer that is the ordinary end, which what supervises a daemon takes for no
+// failure; a transfer that is cut off has failed.
+var ErrTerminated = exitcode.Silent(exitcode.Signal)
+
+// ended logs how a process has ended that transfers nothing, and returns its
+// error (rsync 3.5.0 rsync.c:sig_int).
+func ended(log *Log, cause error) error {
+	if errors.Is(cause, ErrTerminated) {
+		log.Printf("sent 0 bytes  received 0 bytes  total size 0")
+		return nil
+	}
+	code := exitcode.Of(cause, exitcode.Signal)
+	log.Errorf("%s", exitcode.Line(exitcode.Silent(code), code, unnamed, options.RsyncVersion))
+	return exitcode.Silent(code)
 }
 
 // warn tells of lines in the configuration that have no effect, and of a

@@ -16,6 +16,7 @@ import (
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/fsroot"
 	"github.com/prsync/prsync/internal/options"
+	"github.com/prsync/prsync/internal/report"
 )
 
 // mungedDir must not exist where symlinks are munged by naming it.
@@ -30,6 +31,8 @@ type modulePath struct {
 	inner string
 	// full is the module's directory as seen before.
 	full string
+	// tested says that a change of root has been tried and works.
+	tested bool
 }
 
 // locate says where a module is (rsync 3.5.0 clientserver.c:rsync_module).
@@ -40,6 +43,8 @@ func locate(m *conf.Module, canChroot func() error, log *Log) (modulePath, error
 		if err := canChroot(); err != nil {
 			log.Printf("chroot test failed: %s. Switching 'use chroot' from unset to false.", errText(err))
 			p.chroot = false
+		} else {
+			p.tested = true
 		}
 	}
 	var err error
@@ -81,6 +86,14 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 	if err != nil {
 		c.log.Printf("normalize_path(%s) failed: %v", m.Path, err)
 		return c.refuse(exitcode.FileSelect, "chdir failed")
+	}
+	if where.tested { // hooks find themselves there
+		if c.cwd, err = os.Getwd(); err != nil {
+			c.log.Errorf("getcwd(): %s", errText(err))
+		}
+		if err := unix.Chdir("/"); err != nil {
+			c.log.Errorf("chdir(\"/\") failed: %s", errText(err))
+		}
 	}
 	c.setVar("RSYNC_MODULE_PATH", where.full)
 	if m, err = raw.Expand(c.d.lookup); err != nil {
@@ -149,6 +162,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 		return err
 	}
 	c.unlimitHandshake()
+	c.checkPaths(s)
 	s.Env = requestEnv(c.d.Env, s.Paths, append(early, s.Args[min(1, len(s.Args)):]...))
 	if pre != nil {
 		if err := pre.finishPreXfer(h.preXfer, s.Env); err != nil {
@@ -163,6 +177,9 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 	}
 	c.impose(s)
 	c.logRequest(s)
+	if !c.begin() {
+		return context.Cause(ctx)
+	}
 	return c.d.Serve(ctx, s)
 }
 
@@ -192,6 +209,9 @@ func (c *connection) switchLog(m *conf.Module) {
 // exec when it has ended.
 func (c *connection) withPostXfer(command string, h handoff) error {
 	c.unlimitHandshake()
+	if !c.begin() {
+		return exitcode.Silent(exitcode.Signal)
+	}
 	status, err := c.handOver(h)
 	raw, code := int(status), -1
 	switch {
@@ -295,10 +315,10 @@ func (c *connection) readRequest(s *Session) (early []string, err error) {
 	}
 	early = s.Args
 	r.nulls, r.secluded = true, true
-	if name := s.Module.Charset; name != "" {
-		set, err := charset.Lookup(name)
+	if s.Module.Charset != "" {
+		set, err := c.charset(s.Module)
 		if err != nil {
-			return nil, exitcode.New(exitcode.Unsupported, "module %s: charset: %w", s.Module.Name, err)
+			return nil, err
 		}
 		r.convert = set.Encode
 	}
@@ -314,6 +334,26 @@ func (c *connection) readRequest(s *Session) (early []string, err error) {
 		s.Operands = s.Operands[exposed:]
 	}
 	return early, nil
+}
+
+// charset finds the character set of a module, and says in the log when there
+// is none of that name; "." is the locale's (rsync 3.5.0 rsync.c:setup_iconv).
+func (c *connection) charset(m *conf.Module) (*charset.Set, error) {
+	name := m.Charset
+	if name == "." {
+		name = string(report.LocaleCharset(func(v string) string { s, _ := c.d.lookup(v); return s }))
+	}
+	if name == "" {
+		name = "ANSI_X3.4-1968"
+	}
+	set, err := charset.Lookup(name)
+	if err != nil {
+		c.log.Errorf("iconv_open(\"UTF-8\", \"%s\") failed", name)
+		err = exitcode.New(exitcode.Unsupported, "iconv_open(%w)", err)
+		c.log.Errorf("%s", exitcode.Line(err, exitcode.Unsupported, unnamed, options.RsyncVersion))
+		return nil, exitcode.Silent(exitcode.Unsupported)
+	}
+	return set, nil
 }
 
 func (c *connection) badRequest(err error) error {

@@ -32,6 +32,24 @@ func TestSystemUsers(t *testing.T) {
 	}
 }
 
+// TestShellAddress holds what a remote shell tells of the client: nothing is not
+// the address of whoever holds the other end of standard input.
+func TestShellAddress(t *testing.T) {
+	for _, tc := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, "0.0.0.0"},
+		{[]string{"SSH_CONNECTION=10.1.2.3 5 6 7"}, "10.1.2.3"},
+		{[]string{"REMOTE_HOST=::1", "SSH_CLIENT=10.1.2.3 4 5"}, "::1"},
+		{[]string{"REMOTE_HOST=localhost", "SSH_CLIENT=10.1.2.3 4 5"}, ""},
+	} {
+		if got := shellAddr(func(name string) (string, bool) { return lookup(tc.env, name) }); got != tc.want {
+			t.Errorf("%q: %q, want %q", tc.env, got, tc.want)
+		}
+	}
+}
+
 // TestDirectoryUsers needs a file system where nsswitch.conf can be replaced, so
 // it plays in a mount namespace: a user that only getent knows.
 func TestDirectoryUsers(t *testing.T) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,27 @@ func (c *connection) parse(s *Session, args []string, secluded bool) {
 		}
 		s.Options.CapabilityString = strings.ReplaceAll(s.Options.CapabilityString, string(rsyncproto.OfferLetter), "")
 		s.Options.Sender = slices.Contains(args, "--sender") // for the log
+	}
+}
+
+// checkPaths rejects a request whose options name what the module hides: as an
+// error in the options, and so before the module is found not to allow the
+// direction (rsync 3.5.0 options.c:parse_arguments).
+func (c *connection) checkPaths(s *Session) {
+	o := s.Options
+	if s.Err != nil || s.Filter == nil {
+		return
+	}
+	named := []string{o.FilesFrom}
+	if !o.Sender {
+		named = []string{o.TempDir, o.BackupDir}
+	}
+	walk := s.Filter.Walk(filter.Root{Who: "server", Dir: "/"})
+	for _, name := range named {
+		if name != "" && name != "-" && walk.PathExcluded(strings.TrimPrefix(path.Join("/", name), "/")) {
+			s.Err = exitcode.New(exitcode.Unsupported, "rsync: Your options have been rejected by the server.")
+			return
+		}
 	}
 }
 

@@ -164,7 +164,7 @@ func TestDetach(t *testing.T) {
 			t.Fatal("the pid file is still there")
 		}
 	}
-	h.wantLog(t, `rsync error: received SIGINT, SIGTERM, or SIGHUP \(code 20\)`)
+	h.wantLog(t, `rsync error: received SIGINT, SIGTERM, or SIGHUP \(code 20\) at .* \[Receiver=.*\]`)
 }
 
 func TestDetachReportsErrors(t *testing.T) {

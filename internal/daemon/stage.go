@@ -127,7 +127,7 @@ func ServeShell(ctx context.Context, cfg Config) error {
 		return d.serveHandoff(ctx)
 	}
 	c := &connection{d: d, in: d.Stdin, out: d.Stdout, reader: d.Stdin, shell: true}
-	return c.serve(ctx)
+	return c.untilSignal(ctx, c.serve)
 }
 
 // serveSocket serves the client whose socket is standard input.
@@ -138,7 +138,7 @@ func (d *daemon) serveSocket(ctx context.Context) error {
 	}
 	defer conn.Close()
 	c := &connection{d: d, in: conn, out: conn, reader: Acking(conn)}
-	return c.serve(ctx)
+	return c.untilSignal(ctx, c.serve)
 }
 
 // pollable returns a copy of a descriptor whose reads can have a deadline.
@@ -208,14 +208,13 @@ func (d *daemon) serveHandoff(ctx context.Context) error {
 		defer conn.Close()
 		c.in, c.out, c.reader = conn, conn, Acking(conn)
 	}
-	if err := c.start(); err != nil {
-		return err
-	}
-	m := c.file.Module(h.Module)
-	if m == nil {
-		return c.refuse(exitcode.Syntax, "module '%s' is gone from the configuration", h.Module)
-	}
-	return c.serveModule(ctx, m, h.User, h.ReadOnly)
+	return c.untilSignal(ctx, func(ctx context.Context) error {
+		m := c.file.Module(h.Module)
+		if m == nil {
+			return c.refuse(exitcode.Syntax, "module '%s' is gone from the configuration", h.Module)
+		}
+		return c.serveModule(ctx, m, h.User, h.ReadOnly)
+	})
 }
 
 // handOver runs the part after authentication in another process and returns
@@ -227,6 +226,7 @@ func (c *connection) handOver(h handoff) (syscall.WaitStatus, error) {
 	}
 	defer w.Close()
 	cmd := c.d.self(stageTransfer, r)
+	cmd.Dir = c.cwd // names of the configuration may be relative to it
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.d.Stdin, os.Stdout, os.Stderr
 	if c.shell {
 		cmd.Stdout = c.d.Stdout

@@ -398,3 +398,21 @@ func sameAsStock(t *testing.T, f *File) {
 		t.Errorf("stock lists %q, we %q", got, want)
 	}
 }
+
+// TestSectionNamesAreExpanded has a client ask for a module by what the
+// environment made of its name.
+func TestSectionNamesAreExpanded(t *testing.T) {
+	dir := files(t, map[string]string{"c": "[%WHICH%-x]\npath = /a\n[%UNSET%]\npath = /b\n"})
+	f, err := Load(filepath.Join(dir, "c"), Options{Lookup: func(name string) (string, bool) { return "m", name == "WHICH" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"m-x": "/a", "%UNSET%": "/b"} {
+		if m := f.Module(name); m == nil || m.Path != path {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	if f.Module("%WHICH%-x") != nil {
+		t.Error("the name as written is a module too")
+	}
+}

@@ -323,7 +323,8 @@ func (l *loader) includes(path, suffix string) ([]string, error) {
 }
 
 // finish gives unset text parameters of the modules the default in force at
-// the end of the file, as rsync does on every use of one.
+// the end of the file, as rsync does on every use of one, and resolves the
+// references in their names.
 func (l *loader) finish() (*File, error) {
 	f := l.file
 	f.Global = l.now.global
@@ -340,6 +341,11 @@ func (l *loader) finish() (*File, error) {
 				*s = *p.field(l.now).(*string)
 			}
 		}
+		name, err := Expand(v.module.Name, l.Lookup)
+		if err != nil {
+			return nil, &Error{File: f.Path, Err: fmt.Errorf("section %q: %w", v.module.Name, err)}
+		}
+		v.module.Name = name
 		f.Modules = append(f.Modules, &v.module)
 	}
 	return f, nil
