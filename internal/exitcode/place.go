@@ -35,6 +35,7 @@ const (
 	AtReceiverEnd  = "main.c(1956)"         // a client that has received all
 	AtRemoteSource = "main.c(1555)"         // sources on different hosts
 	AtBothRemote   = "main.c(1471)"         // source and destination elsewhere
+	AtHiddenDest   = "main.c(735)"          // the daemon's rules hide the destination
 	AtNotDir       = "main.c(777)"          // several files for one name
 	AtClearedDir   = "flist.c(3163)"        // a list of a directory that was dropped
 	AtBackup       = "rsync.c(900)"         // what a file replaces cannot be kept

@@ -72,6 +72,10 @@ func (r *Receiving) Destination(arg string) error {
 	if arg == "" {
 		arg = "."
 	}
+	if shown, hides := r.hidesDest(arg); hides {
+		r.log.Printf(report.Error, "ERROR: daemon has excluded destination \"%s\"\n", shown)
+		return exitcode.Silent(exitcode.FileSelect).Placed(exitcode.AtHiddenDest)
+	}
 	fail := func(code exitcode.Code, err error, format string, args ...any) error {
 		r.log.Syserr(report.Error, err, format, args...)
 		e := exitcode.Silent(code).Placed(exitcode.AtStatDest)

@@ -1,6 +1,9 @@
 package transfer
 
 import (
+	"path"
+	"strings"
+
 	"github.com/prsync/prsync/internal/delta"
 	"github.com/prsync/prsync/internal/delta/checksum"
 	"github.com/prsync/prsync/internal/delta/compress"
@@ -317,6 +320,23 @@ func (r *Receiving) setHidden() {
 // destination.
 func (r *Receiving) daemonExcluded(name string, isDir bool) bool {
 	return r.hidden != nil && r.hidden.Check(name, isDir) == filter.Exclude
+}
+
+// hidesDest reports whether the module's rules hide the destination, by the name
+// that the client gives it, as a file or as a directory: what it becomes is not
+// known yet. shown is that name in messages (rsync 3.5.0 main.c:get_local_name).
+func (r *Receiving) hidesDest(arg string) (shown string, hides bool) {
+	name := strings.TrimPrefix(path.Join("/", arg), "/")
+	if r.c.DaemonFilters == nil || name == "" {
+		return "", false
+	}
+	if shown = arg; r.c.Top != "" { // rsync has cleaned it by then
+		if shown = name; strings.HasSuffix(arg, "/") || strings.HasSuffix(arg, "/.") {
+			shown += "/"
+		}
+	}
+	walk := r.c.DaemonFilters.Walk(filter.Root{Who: "receiver", Dir: "/"})
+	return shown, walk.Check(name, false) == filter.Exclude || walk.Check(name, true) == filter.Exclude
 }
 
 // lateXattrs sets extended attributes whose values have only now arrived.
