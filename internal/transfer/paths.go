@@ -13,7 +13,7 @@ func (c *Config) fullName(dir, name string) string {
 	if !strings.HasPrefix(name, "/") {
 		switch {
 		case dir == "/":
-			if c.Module == "" {
+			if c.Top == "" { // of a module that is not the root itself, nothing is left
 				s = "/" + name
 			}
 		case dir != "":
