@@ -65,7 +65,14 @@ func (p *program) daemon(d *options.DaemonOptions) error {
 		}
 	}()
 	cfg.Enter = func(s *daemon.Session) any { return p.publishedModule(s) }
-	cfg.Serve = func(ctx context.Context, s *daemon.Session) error { return p.serveModule(ctx, s, names) }
+	cfg.Serve = func(ctx context.Context, s *daemon.Session) error {
+		err := p.serveModule(ctx, s, names)
+		if err == nil {
+			return nil
+		}
+		// The client and the log have been told; standard error may be the client's too.
+		return exitcode.Silent(exitcode.Of(err, exitcode.StreamIO))
+	}
 	var err error
 	if d.Server {
 		err = daemon.ServeShell(ctx, cfg)

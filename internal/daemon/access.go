@@ -147,7 +147,7 @@ func (a *access) matchAddress(entry, addr string) bool {
 	client = client.Unmap()
 	want, ok := parseAddr(base)
 	if !ok {
-		a.log.Errorf("error matching address %s: not an address", entry)
+		a.log.Errorf("error matching address %s: Name or service not known", entry)
 		return false
 	}
 	if want.Is4() != client.Is4() || want.Zone() != "" && want.Zone() != client.Zone() {

@@ -9,12 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/prsync/prsync/internal/daemon/conf"
 	"github.com/prsync/prsync/internal/exitcode"
+	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/rsyncproto"
 )
 
@@ -181,10 +183,10 @@ func (c *connection) wantsReverse() bool {
 func (c *connection) confine(g *conf.Global) error {
 	if g.DaemonChroot != "" {
 		if err := unix.Chroot(g.DaemonChroot); err != nil {
-			return c.fail(exitcode.FileIO, "daemon chroot(\"%s\") failed: %s", g.DaemonChroot, errText(err))
+			return c.fail(exitcode.FileIO, "rsync: ["+unnamed+"] daemon chroot(\"%s\") failed: %s", g.DaemonChroot, errText(err))
 		}
 		if err := unix.Chdir("/"); err != nil {
-			return c.fail(exitcode.FileIO, "daemon chdir(\"/\") failed: %s", errText(err))
+			return c.fail(exitcode.FileIO, "rsync: ["+unnamed+"] daemon chdir(\"/\") failed: %s", errText(err))
 		}
 	}
 	if g.DaemonGID != "" {
@@ -192,8 +194,8 @@ func (c *connection) confine(g *conf.Global) error {
 		if !ok {
 			return c.fail(exitcode.Syntax, "Invalid daemon gid: %s", g.DaemonGID)
 		}
-		if err := setGroups([]int{gid}, false); err != nil {
-			return c.fail(exitcode.Syntax, "Unable to set group to daemon gid %d: %s", gid, errText(err))
+		if err := syscall.Setgid(gid); err != nil {
+			return c.fail(exitcode.Syntax, "rsync: ["+unnamed+"] Unable to set group to daemon gid %d: %s", gid, errText(err))
 		}
 	}
 	if g.DaemonUID != "" {
@@ -202,7 +204,7 @@ func (c *connection) confine(g *conf.Global) error {
 			return c.fail(exitcode.Syntax, "Invalid daemon uid: %s", g.DaemonUID)
 		}
 		if err := setUser(uid); err != nil {
-			return c.fail(exitcode.Syntax, "Unable to set user to daemon uid %d: %s", uid, errText(err))
+			return c.fail(exitcode.Syntax, "rsync: ["+unnamed+"] Unable to set user to daemon uid %d: %s", uid, errText(err))
 		}
 	}
 	return nil
@@ -251,8 +253,13 @@ func (c *connection) selectModule() (*conf.Module, error) {
 			return nil, exitcode.Silent(exitcode.Protocol)
 		}
 		c.earlyInput = make([]byte, n)
-		if _, err := io.ReadFull(c.reader, c.earlyInput); err != nil {
-			return nil, c.lost(err)
+		if n, err := io.ReadFull(c.reader, c.earlyInput); err != nil {
+			if c.timedOut(err) {
+				return nil, exitcode.Silent(exitcode.Timeout)
+			}
+			c.log.Errorf("rsync: connection unexpectedly closed (%d bytes received so far) [%s]", n, unnamed)
+			c.log.Errorf("%s", exitcode.Line(err, exitcode.StreamIO, unnamed, options.RsyncVersion))
+			return nil, exitcode.Silent(exitcode.StreamIO)
 		}
 		if line, err = rsyncproto.ReadLine(c.reader, rsyncproto.MaxGreetingLine); err != nil {
 			return nil, c.lost(err)
@@ -327,7 +334,7 @@ func (c *connection) enter(ctx context.Context, raw *conf.Module, name string) e
 		slot, err := claimSlot(m.LockFile, m.MaxConnections)
 		switch {
 		case err != nil:
-			c.log.Printf("failed to open lock file %s: %s", m.LockFile, errText(err))
+			c.log.Printf("rsync: ["+unnamed+"] failed to open lock file %s: %s", m.LockFile, errText(err))
 			return c.refuse(exitcode.FileIO, "failed to open lock file")
 		case slot == nil:
 			c.log.Printf("max connections (%d) reached", m.MaxConnections)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,7 +42,8 @@ func locate(m *conf.Module, canChroot func() error, log *Log) (modulePath, error
 	p := modulePath{chroot: m.UseChroot.Or(true)}
 	if m.UseChroot == conf.Unset && !split {
 		if err := canChroot(); err != nil {
-			log.Printf("chroot test failed: %s. Switching 'use chroot' from unset to false.", errText(err))
+			reason, _, _ := strings.Cut(errText(err), " (") // here without its number
+			log.Printf("chroot test failed: %s. Switching 'use chroot' from unset to false.", reason)
 			p.chroot = false
 		} else {
 			p.tested = true
@@ -92,7 +94,7 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 			c.log.Errorf("getcwd(): %s", errText(err))
 		}
 		if err := unix.Chdir("/"); err != nil {
-			c.log.Errorf("chdir(\"/\") failed: %s", errText(err))
+			c.log.Errorf("rsync: ["+unnamed+"] chdir(\"/\") failed: %s", errText(err))
 		}
 	}
 	c.setVar("RSYNC_MODULE_PATH", where.full)
@@ -107,8 +109,12 @@ func (c *connection) serveModule(ctx context.Context, raw *conf.Module, user str
 	}
 	if s.Filter, err = c.filters(m); err != nil {
 		code := exitcode.Of(err, exitcode.FileIO)
-		c.log.Errorf("%v", err)
-		c.log.Errorf("%s", exitcode.Line(err, code, unnamed, options.RsyncVersion))
+		for _, line := range []string{err.Error(), exitcode.Line(err, code, unnamed, options.RsyncVersion)} {
+			c.log.Errorf("%s", line)
+			if c.shell { // standard error is the client's
+				fmt.Fprintln(c.d.Stderr, line)
+			}
+		}
 		return c.refuse(code, "cannot read the filter rules of module %s", m.Name)
 	}
 	c.switchLog(m)
@@ -264,7 +270,7 @@ func (c *connection) startHooks(h hooks) (pre, converter *helper, err error) {
 // its directory while the process may still reach it.
 func (c *connection) moveIn(s *Session, where modulePath) error {
 	failed := func(dir string, err error) error {
-		c.log.Errorf("chdir %s failed: %s", dir, errText(err))
+		c.log.Errorf("rsync: ["+unnamed+"] chdir %s failed: %s", dir, errText(err))
 		return c.refuse(exitcode.FileSelect, "chdir failed")
 	}
 	policy := fsroot.Policy{InsecureLinks: s.Module.InsecureLinks}
@@ -278,7 +284,7 @@ func (c *connection) moveIn(s *Session, where modulePath) error {
 			err = unix.Chroot(".")
 		}
 		if err != nil {
-			c.log.Errorf("chroot(%q) failed: %s", where.outer, errText(err))
+			c.log.Errorf("rsync: ["+unnamed+"] chroot(%q) failed: %s", where.outer, errText(err))
 			return c.refuse(exitcode.FileSelect, "chroot failed")
 		}
 		s.Chrooted, dir = true, where.inner

@@ -60,28 +60,19 @@ func moduleIdentity(m *conf.Module, root bool, users Users) (id identity, proble
 // all threads of the process and the saved ids too.
 func (id identity) assume() (problem string, err error) {
 	if len(id.gids) > 0 {
-		if err := setGroups(id.gids, true); err != nil {
-			return "setgid failed", fmt.Errorf("setgid %d failed: %w", id.gids[0], err)
+		if err := syscall.Setgid(id.gids[0]); err != nil {
+			return "setgid failed", fmt.Errorf("rsync: [%s] setgid %d failed: %s", unnamed, id.gids[0], errText(err))
+		}
+		if err := syscall.Setgroups(id.gids); err != nil {
+			return "setgroups failed", fmt.Errorf("rsync: [%s] setgroups failed: %s", unnamed, errText(err))
 		}
 	}
 	if id.set {
 		if err := setUser(id.uid); err != nil {
-			return "setuid failed", fmt.Errorf("setuid %d failed: %w", id.uid, err)
+			return "setuid failed", fmt.Errorf("rsync: [%s] setuid %d failed: %s", unnamed, id.uid, errText(err))
 		}
 	}
 	return "", nil
-}
-
-// setGroups makes gids[0] the group of the process, and when all is set, gids
-// its groups.
-func setGroups(gids []int, all bool) error {
-	if err := syscall.Setgid(gids[0]); err != nil {
-		return err
-	}
-	if !all {
-		return nil
-	}
-	return syscall.Setgroups(gids)
 }
 
 var errUserKept = errors.New("the user of the process did not change")

@@ -250,7 +250,7 @@ func TestUnknownSocketOptionIsTolerated(t *testing.T) {
 	if s := h.visit(t, "m", "--server", ".", "m/"); s.Module != "m" {
 		t.Errorf("%+v", s)
 	}
-	h.wantLog(t, "unknown socket option SO_NONSENSE")
+	h.wantLog(t, "Unknown socket option SO_NONSENSE")
 	h.wantLog(t, "syntax error -- IPTOS_LOWDELAY does not take a value")
 }
 

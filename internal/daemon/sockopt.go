@@ -40,7 +40,7 @@ func SetSocketOptions(c syscall.RawConn, options string) (problems []error) {
 		name, text, given := strings.Cut(word, "=")
 		o, ok := sockopts[name]
 		if !ok {
-			problems = append(problems, fmt.Errorf("unknown socket option %s", name))
+			problems = append(problems, fmt.Errorf("Unknown socket option %s", name))
 			continue
 		}
 		value := 1

@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -31,10 +32,12 @@ var clientOptions = [][]string{
 	{"--no-motd"}, {"-L"}, {"-k"}, {"-K"}, {"--safe-links"}, {"--copy-unsafe-links"}, {"--munge-links"}, {"-H"}, {"-R"}, {"--no-i-r"}, {"-c"}, {"-W"}, {"--no-W"}, {"-b"}, {"-b", "--backup-dir=bak"}, {"-b", "--backup-dir=../bak"}, {"-b", "--backup-dir=/bak"}, {"--partial-dir=.part"}, {"--partial-dir=secret"},
 	{"--temp-dir=d"}, {"--temp-dir=../outside"}, {"--delay-updates"}, {"--inplace"}, {"--chmod=a+w"}, {"--iconv=utf8,latin1"}, {"--iconv=."}, {"--timeout=30"}, {"-M--fake-super"}, {"-M--no-such"}, {"-M--super"}, {"-M--log-file=x"}, {"-M--bwlimit=100000"}, {"-M-vvv"},
 	{"-s"}, {"--old-args"}, {"--no-s"}, {"--list-only"}, {"--remove-source-files"}, {"--link-dest=../n"}, {"--copy-dest=/d"}, {"--compare-dest=d"}, {"--max-delete=1"}, {"--ignore-errors"}, {"--existing"}, {"-u"}, {"--size-only"}, {"--open-noatime"},
-	{"--early-input=RUNDIR/early"}, {"--early-input=RUNDIR/none"}, {"--password-file=RUNDIR/password"}, {"--password-file=RUNDIR/none"}, {"--password-file=RUNDIR/loose.secrets"}, {"--log-file=RUNDIR/client.log"}, {"--info=all0"}, {"--info=name2,skip2"}, {"--out-format=%o %n %u %h %m %P"},
-	{"--filter=- d"}, {"--filter=: .rules"}, {"-F"}, {"-C"}, {"--mkpath"}, {"--force"}, {"-y"}, {"-X"}, {"-A"}, {"-AX"}, {"--fake-super"}, {"-E"}, {"-O"}, {"-J"}, {"--usermap=*:1"}, {"--groupmap=*:1"}, {"--chown=1:2"}, {"--ignore-missing-args"}, {"--delete-missing-args"}, {"--files-from=RUNDIR/names"}, {"--append"}, {"--append-verify"},
+	{"--early-input=RUNDIR/early"}, {"--password-file=RUNDIR/password"}, {"--password-file=RUNDIR/none"}, {"--password-file=RUNDIR/loose.secrets"}, {"--log-file=RUNDIR/client.log"}, {"--info=all0"}, {"--info=name2,skip2"}, {"--out-format=%o %n %u %h %m %P"},
+	{"--filter=- d"}, {"--filter=: .rules"}, {"-F"}, {"-C"}, {"--mkpath"}, {"--force"}, {"-y"}, {"-X"}, {"-A"}, {"-AX"}, {"--fake-super"}, {"-E"}, {"-O"}, {"-J"}, {"--usermap=*:1"}, {"--groupmap=*:1"}, {"--chown=1:2"}, {"--ignore-missing-args"}, {"--delete-missing-args"}, {"--append"}, {"--append-verify"},
 	{"--compress-choice=zlib"}, {"--compress-choice=lz4"}, {"--checksum-choice=md5"}, {"--write-devices"}, {"--insecure-links"}, {"--trust-sender"}, {"-x"}, {"-m"}, {"--contimeout=30"}, {"--stop-after=10"}, {"-d"}, {"-8"}, {"--preallocate"}, {"-S"}, {"--fuzzy"}, {"--bwlimit=100m"},
 }
+
+const protect = "RSYNC_PROTECT_ARGS=1"
 
 // remotePaths are what clients ask for in a module.
 var remotePaths = []string{"", "", "/", "/", "/d", "/d/", "/d/e/f", "/..", "/../", "/../outside/", "/d/../..", "/d/../../outside", "/*", "/*.c", "/d/*", "/[a-b]*", "/nowhere", "/out/", "/out", "/in/", "/abs/", "/up/", "/secret", "/secret/", "/secret/s", "/sp ace", "/st*r", "/st\\*r", "/./d", "//d//", "/d/./e/",
@@ -58,7 +61,7 @@ func (c *daemonCase) drawAction(r *rand.Rand) *daemonAction {
 		a.env = append(a.env, "RSYNC_PASSWORD="+pickOne(r, "word", "word", "word:with:colons", "wrong", "", "group", "second"))
 	}
 	if r.IntN(12) == 0 {
-		a.env = append(a.env, "RSYNC_PROTECT_ARGS=1")
+		a.env = append(a.env, protect)
 	}
 	at := func(path string) string {
 		if r.IntN(2) == 0 {
@@ -75,7 +78,12 @@ func (c *daemonCase) drawAction(r *rand.Rand) *daemonAction {
 		a.options = append(a.options, clientOptions[r.IntN(len(clientOptions))])
 	}
 	if r.IntN(2) == 0 {
-		a.options = append(a.options, []string{fmt.Sprintf("--protocol=%d", pickOne(r, 32, 31, 31, 30, 29, 28, 27))})
+		version := pickOne(r, 32, 31, 31, 30, 29, 28, 27)
+		secluded := func(o []string) bool { return o[0] == "-s" }
+		if slices.Contains(a.env, protect) || slices.ContainsFunc(a.options, secluded) {
+			version = max(version, 30) // rsync's clients send what is secluded twice below
+		}
+		a.options = append(a.options, []string{fmt.Sprintf("--protocol=%d", version)})
 	}
 	path := remotePaths[r.IntN(len(remotePaths))]
 	switch r.IntN(9) {
@@ -104,7 +112,7 @@ var greetings = []string{
 }
 
 var badGreetings = []string{
-	"", "@RSYNCD: 99\n", "@RSYNCD: 0\n", "@RSYNCD: 0.0\n", "@RSYNCD: 19\n", "@RSYNCD: 20.0\n", "@RSYNCD: 22\n", "@RSYNCD: -5\n", "@RSYNCD: 31\n", "@RSYNCD: 31.5\n", "@RSYNCD: 32.0\n", "@RSYNCD: 32.0 foo\n", "@RSYNCD:31.0\n", "@RSYNCD:  31.0\n",
+	"", "@RSYNCD: 99\n", "@RSYNCD: 0\n", "@RSYNCD: 0.0\n", "@RSYNCD: 19\n", "@RSYNCD: 20.0\n", "@RSYNCD: 22\n", "@RSYNCD: 31\n", "@RSYNCD: 31.5\n", "@RSYNCD: 32.0\n", "@RSYNCD: 32.0 foo\n", "@RSYNCD:31.0\n", "@RSYNCD:  31.0\n",
 	"GET / HTTP/1.0CR\nCR\n", "@RSYNCD: x\n", "@RSYNCD: 31.0", "\n", "\n\n\n", "@RSYNCD: 2147483648.0\n", "@RSYNCD: 31.0 " + strings.Repeat("a", 2000) + "\n", strings.Repeat("x", 100_000), strings.Repeat("x", 1023) + "\n", "@RSYNCD: 31.0CR\n", " @RSYNCD: 31.0\n", "@RSYNCD: 31.\n", "@RSYNCD: 33.0 md5\n", "@RSYNCD: 40.0 md5\n#list\n",
 	"@RSYNCD: 31.-1\n", "@RSYNCD: 0x1f.0\n", "@RSYNCD: 31 .0\n", "@RSYNCD: 31.0\x00\n", "#list\n", "m\n", "@rsyncd: 31.0\n", "@RSYNCD: 31.0x\n", "@RSYNCD: +31.0\n", "@RSYNCD: 32.0 \n", "@RSYNCD: 32.0  md5\n", "@RSYNCD: 28 md5\n", "@RSYNCD: 1.0\n#list\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2CR\n", "PROXY UNKNOWNCR\n", "PROXY TCP6 ::1 ::2 1 2CR\n@RSYNCD: 31.0\n#list\n",
 	"PROXY TCP4 1.2.3.4 5.6.7.8 1 2CR\n@RSYNCD: 31.0\n#list\n", "PROXY TCP4 127.0.0.1 5.6.7.8 70000 2CR\n@RSYNCD: 31.0\n#list\n", "PROXY UNKNOWNCR\n@RSYNCD: 31.0\nm\n", "PROXY " + strings.Repeat("x", 200) + "CR\n",
@@ -128,7 +136,7 @@ func (c *daemonCase) drawTalk(r *rand.Rand) string {
 		"--server\x00.\x00M/\x00\x00", "--sender\x00-r\x00.\x00M/\x00\x00", "\x00", "\x00\x00", ".\x00\x00", "--server\x00\x00", "--daemon\x00.\x00M\x00\x00", "--server\x00--daemon\x00.\x00\x00", "--server\x00--bogus\x00.\x00M/\x00\x00", "--server\x00--sender\x00-r\x00M/\x00\x00",
 		"--server\x00--sender\x00-r\x00.\x00M/"+strings.Repeat("p", 9000)+"\x00\x00", "--server\x00--sender\x00-r\x00.\x00"+strings.Repeat("M/d\x00", 20_000)+"\x00", "--server\x00--sender\x00-s\x00.\x00\x00", "--server\x00--sender\x00-s\x00.\x00\x00rsync\x00-r\x00.\x00M/\x00\x00", "--server\x00--sender\x00-re.\x00.\x00M/../\x00\x00",
 		"--server\x00--sender", "--server\x00--sender\x00--version\x00.\x00M\x00\x00", "--server\x00--sender\x00--help\x00.\x00M\x00\x00", "--server\x00--sender\x00-r\x00.\x00M/d M/secret\x00\x00", "--server\x00--sender\x00-r\x00.\x00other/d\x00\x00", "--server\x00--sender\x00-r\x00.\x00/no-etc\x00\x00", "--server\x00--sender\x00-r\x00.\x00\\M\\/d\x00\x00", "--server\x00--sender\x00-r\x00.\x00M/*\x00M/?.c\x00\x00",
-		"--server\x00--sender\x00--config=/x\x00.\x00M/\x00\x00", "--server\x00--sender\x00-rb\x00--backup-dir=/x\x00.\x00M/\x00\x00", "--server\x00--sender\x00-v\x00-v\x00-v\x00-v\x00-r\x00.\x00M/nowhere\x00\x00", "--server\x00--sender\x00--files-from=-\x00.\x00M/\x00\x00", "--server\x00--sender\x00--files-from=names\x00.\x00M/\x00\x00", "--server\x00--log-file=/x\x00-r\x00.\x00M/\x00\x00")
+		"--server\x00--sender\x00-rb\x00--backup-dir=/x\x00.\x00M/\x00\x00", "--server\x00--sender\x00-v\x00-v\x00-v\x00-v\x00-r\x00.\x00M/nowhere\x00\x00", "--server\x00--sender\x00--files-from=-\x00.\x00M/\x00\x00", "--server\x00--sender\x00--files-from=names\x00.\x00M/\x00\x00", "--server\x00--log-file=/x\x00-r\x00.\x00M/\x00\x00")
 	args = strings.ReplaceAll(args, "M", module)
 	if !strings.Contains(hello, " 3") {
 		args = strings.ReplaceAll(args, "\x00", "\n")

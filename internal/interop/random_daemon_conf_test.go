@@ -244,5 +244,5 @@ func (c *daemonCase) drawConf(r *rand.Rand) {
 // client; we say so at the start. An unknown parameter is such an error here.
 func (c *daemonCase) oddLine(r *rand.Rand) string {
 	return pickOne(r, "# a comment = yes", "; another", "", "   ", "&include RUNDIR/inc", "&merge RUNDIR/inc", "&include RUNDIR/one.conf", "&merge RUNDIR/one.inc", "&include = RUNDIR/one.conf", "&INCLUDE RUNDIR/inc/",
-		"no equals sign", "comment", "list = no\\", "# continued \\\nlist = no", "&merge RUNDIR/one.conf", "comment = last \\\n  words", "read only", "transfer logging = yes # really", "[global]", "max verbosity = 3", "&include RUNDIR/inc/b.conf", "path", fmt.Sprintf("comment = %s", strings.Repeat("c", 3000)))
+		"no equals sign", "comment", "list = no\\\n", "# continued \\\nlist = no", "&merge RUNDIR/one.conf", "comment = last \\\n  words", "read only", "transfer logging = yes # really", "[global]", "max verbosity = 3", "&include RUNDIR/inc/b.conf", "path", fmt.Sprintf("comment = %s", strings.Repeat("c", 3000)))
 }

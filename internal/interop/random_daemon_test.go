@@ -284,6 +284,9 @@ func (c *daemonCase) prepare(t *testing.T) string {
 			check(t, os.Chmod(name, 0o644))
 		}
 	}
+	// rsync opens its log with the rights that the daemon has by then, we before they are given up.
+	check(t, os.WriteFile(filepath.Join(dir, "daemon.log"), nil, 0o666))
+	check(t, os.Chmod(filepath.Join(dir, "daemon.log"), 0o666))
 	check(t, os.WriteFile(filepath.Join(dir, "rsyncd.conf"), []byte(strings.ReplaceAll(c.conf(), "RUNDIR", dir)), 0o644))
 	settle(t, dir)
 	return dir
