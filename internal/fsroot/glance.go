@@ -1,6 +1,10 @@
 package fsroot
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // Glance reads extended attributes of an entry by its name in a held directory,
 // without a descriptor of its own: with -A and -X that is most of the work, and
@@ -10,8 +14,9 @@ import "golang.org/x/sys/unix"
 type Glance struct {
 	d    *dir
 	leaf string
-	name string
-	pin  *Pin // where the kernel cannot read by name in a directory
+	root *Root
+	name string // below root
+	pin  *Pin   // where the kernel cannot read by name in a directory
 }
 
 // Glance is for the entry of that name; a symlink is not followed.
@@ -22,7 +27,7 @@ func (r *Root) Glance(name string) (*Glance, error) {
 		case err != nil:
 			return nil, pathError("open", name, err)
 		case leaf != "":
-			return &Glance{d: d, leaf: leaf, name: r.Full(name)}, nil
+			return &Glance{d: d, leaf: leaf, root: r, name: name}, nil
 		}
 		d.release()
 	}
@@ -47,7 +52,7 @@ func (g *Glance) Name() string {
 	if g.pin != nil {
 		return g.pin.Name()
 	}
-	return g.name
+	return g.root.Full(g.name)
 }
 
 // Getxattr returns the value of an extended attribute (ENODATA if there is none).
@@ -57,12 +62,15 @@ func (g *Glance) Getxattr(name string) ([]byte, error) {
 	}
 	val, err := sized(func(buf []byte) (n int, err error) {
 		err = retry(func() (err error) {
-			n, err = xattrat(unix.SYS_GETXATTRAT, g.d.fd, g.leaf, unix.AT_SYMLINK_NOFOLLOW, name, buf)
+			n, err = xattrat(unix.SYS_GETXATTRAT, g.d.fd, g.leaf, g.how(), name, buf)
 			return err
 		})
 		return n, err
 	})
-	return val, pathError("getxattr", g.name, err)
+	if err == nil || err == syscall.ENODATA { // as most say, and nobody reports
+		return val, err
+	}
+	return nil, pathError("getxattr", g.Name(), err)
 }
 
 // Listxattr returns the names of the extended attributes in the kernel's order.
@@ -72,10 +80,16 @@ func (g *Glance) Listxattr() ([]string, error) {
 	}
 	list, err := sized(func(buf []byte) (n int, err error) {
 		err = retry(func() (err error) {
-			n, err = listxattrat(g.d.fd, g.leaf, unix.AT_SYMLINK_NOFOLLOW, buf)
+			n, err = listxattrat(g.d.fd, g.leaf, g.how(), buf)
 			return err
 		})
 		return n, err
 	})
-	return splitNames(list), pathError("listxattr", g.name, err)
+	if err != nil {
+		return nil, pathError("listxattr", g.Name(), err)
+	}
+	return splitNames(list), nil
 }
+
+// how is how its calls are made: see local.go.
+func (g *Glance) how() xattrWay { return xattrWay{flags: unix.AT_SYMLINK_NOFOLLOW, local: g.d.local} }

@@ -1,6 +1,7 @@
 package fsroot
 
 import (
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,25 @@ func isLocal(fd int) bool {
 		return true
 	}
 	return false
+}
+
+// leafName is a name as the kernel takes it: no name in a directory, nor one of
+// an attribute, is longer.
+type leafName [256]byte
+
+// set reports whether the name is short enough to be one.
+func (b *leafName) set(leaf string) bool { return copy(b[:len(b)-1], leaf) == len(leaf) }
+
+// check is set for a name that may be any string; tooLong is the kernel's word for
+// one that is.
+func (b *leafName) check(name string, tooLong syscall.Errno) error {
+	switch {
+	case strings.IndexByte(name, 0) >= 0:
+		return syscall.EINVAL
+	case !b.set(name):
+		return tooLong
+	}
+	return nil
 }
 
 // lstat looks at an entry of the directory, or at the directory itself if leaf

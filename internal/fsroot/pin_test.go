@@ -299,3 +299,48 @@ func TestGlance(t *testing.T) {
 		t.Errorf("of nothing: %v", err)
 	}
 }
+
+// With -A and -X several attributes of every entry are asked for, and most have
+// none: that costs what a Glance takes and nothing else.
+func TestGlanceAllocatesNothing(t *testing.T) {
+	if !hasXattrat() {
+		t.Skip("the kernel reads no attributes by name in a directory")
+	}
+	r := open(t, t.TempDir(), Policy{})
+	must(t, os.WriteFile(r.Full("file"), nil, 0o600))
+	r.Lstat("file")
+	n := testing.AllocsPerRun(50, func() {
+		g, err := r.Glance("file")
+		must(t, err)
+		defer g.Close()
+		if _, err := g.Getxattr("user.none"); !errors.Is(err, syscall.ENODATA) {
+			t.Fatal(err)
+		}
+		if list, err := g.Listxattr(); err != nil || len(list) > 0 {
+			t.Fatal(list, err)
+		}
+	})
+	if n > 2 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// Names that the kernel would not take, or cut, are refused as it does.
+func TestXattrNames(t *testing.T) {
+	r := open(t, t.TempDir(), Policy{})
+	must(t, r.Mkdir("dir", 0o700))
+	g := must1(r.Glance("dir"))
+	defer g.Close()
+	p := must1(r.Pin("dir"))
+	defer p.Close()
+	for name, want := range map[string]error{
+		"user." + strings.Repeat("n", 250): syscall.ENODATA, "user." + strings.Repeat("n", 251): syscall.ERANGE, "user.a\x00b": syscall.EINVAL, "": syscall.ERANGE,
+	} {
+		if _, err := g.Getxattr(name); !errors.Is(err, want) {
+			t.Errorf("a Glance at %q: %v, want %v", name, err, want)
+		}
+		if _, err := p.Getxattr(name); !errors.Is(err, want) {
+			t.Errorf("a Pin of %q: %v, want %v", name, err, want)
+		}
+	}
+}

@@ -106,7 +106,7 @@ func sized(get func(buf []byte) (int, error)) ([]byte, error) {
 func (p *Pin) Getxattr(name string) ([]byte, error) {
 	val, err := sized(func(buf []byte) (n int, err error) {
 		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
-			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, 0, name, buf)
+			n, err = xattrat(unix.SYS_GETXATTRAT, proc, link, xattrWay{}, name, buf)
 			return err
 		}, func(path string) (err error) {
 			n, err = unix.Getxattr(path, name, buf)
@@ -117,14 +117,17 @@ func (p *Pin) Getxattr(name string) ([]byte, error) {
 		}})
 		return n, err
 	})
-	return val, pathError("getxattr", p.name, err)
+	if err == nil || err == syscall.ENODATA { // as most say, and nobody reports
+		return val, err
+	}
+	return nil, pathError("getxattr", p.name, err)
 }
 
 // Listxattr returns the names of the extended attributes in the kernel's order.
 func (p *Pin) Listxattr() ([]string, error) {
 	list, err := sized(func(buf []byte) (n int, err error) {
 		err = p.xattr(xattrCalls{func(proc int, link string) (err error) {
-			n, err = listxattrat(proc, link, 0, buf)
+			n, err = listxattrat(proc, link, xattrWay{}, buf)
 			return err
 		}, func(path string) (err error) {
 			n, err = unix.Listxattr(path, buf)
@@ -152,7 +155,7 @@ func splitNames(list []byte) []string {
 // Setxattr creates or replaces an extended attribute.
 func (p *Pin) Setxattr(name string, value []byte) error {
 	err := p.xattr(xattrCalls{func(proc int, link string) error {
-		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, 0, name, value)
+		_, err := xattrat(unix.SYS_SETXATTRAT, proc, link, xattrWay{}, name, value)
 		return err
 	}, func(path string) error {
 		return unix.Setxattr(path, name, value, 0)
@@ -174,14 +177,21 @@ func (p *Pin) Removexattr(name string) error {
 	return pathError("removexattr", p.name, err)
 }
 
-// xattrat is getxattrat or setxattrat; flags are AT_SYMLINK_NOFOLLOW or 0.
-func xattrat(trap uintptr, dirfd int, path string, flags uintptr, name string, buf []byte) (int, error) {
-	pp, err := unix.BytePtrFromString(path)
-	if err != nil {
+// xattrWay is how a call is made: with AT_SYMLINK_NOFOLLOW or without, and
+// whether it is one for a local file system, which the scheduler need not know
+// of.
+type xattrWay struct {
+	flags uintptr
+	local bool
+}
+
+// xattrat is getxattrat or setxattrat.
+func xattrat(trap uintptr, dirfd int, path string, how xattrWay, name string, buf []byte) (int, error) {
+	var pp, np leafName
+	if err := pp.check(path, syscall.ENAMETOOLONG); err != nil {
 		return 0, err
 	}
-	np, err := unix.BytePtrFromString(name)
-	if err != nil {
+	if err := np.check(name, syscall.ERANGE); err != nil {
 		return 0, err
 	}
 	args := xattrArgs{size: uint32(len(buf))}
@@ -192,25 +202,39 @@ func xattrat(trap uintptr, dirfd int, path string, flags uintptr, name string, b
 		pinner.Pin(&buf[0])
 		args.value = uint64(uintptr(unsafe.Pointer(&buf[0])))
 	}
-	n, _, e := unix.Syscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), flags,
-		uintptr(unsafe.Pointer(np)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	var n uintptr
+	var e syscall.Errno
+	if how.local {
+		n, _, e = unix.RawSyscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(&pp)), how.flags,
+			uintptr(unsafe.Pointer(&np)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	} else {
+		n, _, e = unix.Syscall6(trap, uintptr(dirfd), uintptr(unsafe.Pointer(&pp)), how.flags,
+			uintptr(unsafe.Pointer(&np)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	}
 	if e != 0 {
 		return 0, e
 	}
 	return int(n), nil
 }
 
-func listxattrat(dirfd int, path string, flags uintptr, buf []byte) (int, error) {
-	pp, err := unix.BytePtrFromString(path)
-	if err != nil {
+func listxattrat(dirfd int, path string, how xattrWay, buf []byte) (int, error) {
+	var pp leafName
+	if err := pp.check(path, syscall.ENAMETOOLONG); err != nil {
 		return 0, err
 	}
 	var b unsafe.Pointer
 	if len(buf) > 0 {
 		b = unsafe.Pointer(&buf[0])
 	}
-	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(pp)), flags,
-		uintptr(b), uintptr(len(buf)), 0)
+	var n uintptr
+	var e syscall.Errno
+	if how.local {
+		n, _, e = unix.RawSyscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&pp)), how.flags,
+			uintptr(b), uintptr(len(buf)), 0)
+	} else {
+		n, _, e = unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dirfd), uintptr(unsafe.Pointer(&pp)), how.flags,
+			uintptr(b), uintptr(len(buf)), 0)
+	}
 	if e != 0 {
 		return 0, e
 	}

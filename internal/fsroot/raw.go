@@ -12,12 +12,6 @@ import (
 // System calls that do not tell the scheduler: see local.go. A name has no NUL,
 // which Root.at sees to.
 
-// leafName is a name as the kernel takes it.
-type leafName [256]byte
-
-// set reports whether the name is short enough to be one.
-func (b *leafName) set(leaf string) bool { return copy(b[:len(b)-1], leaf) == len(leaf) }
-
 func rawLstat(dirfd int, leaf string, st *unix.Stat_t) error {
 	var name leafName
 	if !name.set(leaf) {

@@ -58,15 +58,12 @@ func (r *Receiving) readXattrs(lk *look) {
 	if lk.xs != nil || r.c.Xattrs == 0 {
 		return
 	}
-	lk.xs = &flist.XattrList{}
-	from, err := lk.at.root.Glance(lk.at.name)
-	if err != nil {
-		return
+	var xs meta.Xattrs // none where they cannot be read
+	if from, err := lk.at.root.Glance(lk.at.name); err == nil {
+		defer from.Close()
+		xs, _ = meta.ReadXattrs(from, &r.rules.Xattrs)
 	}
-	defer from.Close()
-	if xs, err := meta.ReadXattrs(from, &r.rules.Xattrs); err == nil {
-		lk.xs = flist.NewXattrList(xs)
-	}
+	lk.xs = flist.NewXattrList(xs)
 }
 
 func (r *Receiving) mtimeDiffers(st *fsroot.Stat, f *flist.File) bool {

@@ -104,24 +104,24 @@ func (s *Sender) makeFile(si int32, name string, given *fsroot.Stat, flags flist
 		f.Mode = unix.S_IFREG | st.Mode&0777
 		f.Mtime = s.c.Now().Unix() // the nanoseconds stay the device's, as in rsync
 	case st.IsDevice():
-		x := f.Ext()
+		x := s.slab.Ext(f)
 		x.Major, x.Minor = meta.DeviceNumbers(st.Rdev)
 		f.Size = 0
 	case st.IsSpecial():
 		f.Size = 0
 	case st.IsSymlink():
-		f.Ext().Link = link
+		s.slab.Ext(f).Link = link
 	}
 	if s.c.Atimes && !st.IsDir() {
-		f.Ext().Atime = st.Atime.Sec
+		s.slab.Ext(f).Atime = st.Atime.Sec
 	}
 	if s.c.HardLinks && (s.c.Setup.Protocol >= 28 && !st.IsDir() && st.Nlink > 1 || s.c.Setup.Protocol < 28 && f.IsRegular()) {
 		f.Flags |= flist.Linked
-		x := f.Ext()
+		x := s.slab.Ext(f)
 		x.Dev, x.Ino = st.Dev, st.Ino
 	}
 	if s.c.Checksum && f.IsRegular() {
-		f.Ext().Sum = s.fileSum(src, name, f.Size)
+		s.slab.Ext(f).Sum = s.fileSum(src, name, f.Size)
 	}
 	return f
 }

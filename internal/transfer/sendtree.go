@@ -77,7 +77,7 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 		s.enc.ACL(f, acl, def)
 	}
 	if xattrs != nil {
-		f.Ext().Xattrs = s.enc.Xattrs(xattrs)
+		s.slab.Ext(f).Xattrs = s.enc.Xattrs(xattrs)
 	}
 	if f.IsDir() {
 		if s.c.Unsorted {

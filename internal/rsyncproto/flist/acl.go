@@ -109,7 +109,7 @@ func (e *Encoder) oneACL(a *meta.ACL, seen map[string]int32) {
 
 // acl reads the ACLs of an entry. rsync 3.5.0 acls.c:receive_acl.
 func (d *Decoder) acl(f *File) {
-	x := f.Ext()
+	x := d.slab.Ext(f)
 	x.Access = d.oneACL(&d.acls.access, "access", f.Mode, true)
 	if f.IsDir() {
 		x.Default = d.oneACL(&d.acls.def, "default", 0, false)

@@ -252,7 +252,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 			d.rdevMajor, d.rdevMinor = first.X.Major, first.X.Minor
 		}
 		if p.Crtimes && first.X != nil {
-			f.Ext().Crtime = first.X.Crtime
+			d.slab.Ext(f).Crtime = first.X.Crtime
 		}
 		d.uid, d.gid, d.skipGroup = first.UID, first.GID, first.Flags&SkipGroup != 0
 	} else {
@@ -269,9 +269,9 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		}
 		if p.Crtimes {
 			if x&xmitCrtimeIsMtime != 0 {
-				f.Ext().Crtime = d.mtime
+				d.slab.Ext(f).Crtime = d.mtime
 			} else {
-				f.Ext().Crtime = r.Varlong(4)
+				d.slab.Ext(f).Crtime = r.Varlong(4)
 			}
 		}
 		if x&xmitSameMode == 0 {
@@ -301,7 +301,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		size = 0
 	}
 	if IsDevice(mode) {
-		e := f.Ext()
+		e := d.slab.Ext(f)
 		if p.Devices {
 			e.Major, e.Minor = d.rdevMajor, d.rdevMinor
 		}
@@ -331,7 +331,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		}
 	}
 	if p.Atimes && !isDir {
-		f.Ext().Atime = d.atime
+		d.slab.Ext(f).Atime = d.atime
 	}
 	f.Depth = DepthOf(name)
 	if isDir {
@@ -343,7 +343,7 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	}
 	if isLink && p.Links {
 		if first != nil {
-			f.Ext().Link = first.Link()
+			d.slab.Ext(f).Link = first.Link()
 		} else {
 			d.link(f)
 		}
@@ -354,9 +354,9 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 	if p.Checksum && (isReg || p.Protocol < 28) {
 		switch {
 		case first != nil:
-			f.Ext().Sum = first.Sum()
+			d.slab.Ext(f).Sum = first.Sum()
 		case isReg:
-			f.Ext().Sum = r.Bytes(p.SumLen)
+			d.slab.Ext(f).Sum = r.Bytes(p.SumLen)
 		default:
 			r.Discard(int64(p.SumLen))
 		}
@@ -366,9 +366,9 @@ func (d *Decoder) entry(l *List, x uint32) *File {
 		case first == nil:
 			var id [32]byte
 			r.Full(id[:])
-			f.Ext().ContentID = &id
+			d.slab.Ext(f).ContentID = &id
 		case first.X != nil:
-			f.Ext().ContentID = first.X.ContentID
+			d.slab.Ext(f).ContentID = first.X.ContentID
 		}
 	}
 	if p.ACLs && !isLink {
@@ -511,7 +511,7 @@ func (d *Decoder) link(f *File) {
 		}
 		target = t
 	}
-	f.Ext().Link = target
+	d.slab.Ext(f).Link = target
 }
 
 func (d *Decoder) hlink(f *File, x uint32, to int32) {
@@ -522,7 +522,7 @@ func (d *Decoder) hlink(f *File, x uint32, to int32) {
 				f.Flags |= LinkFirst
 			}
 		}
-		f.Ext().Group = to
+		d.slab.Ext(f).Group = to
 		return
 	}
 	if x&xmitSameDevPre30 == 0 || d.p.Protocol < 28 {
@@ -537,7 +537,7 @@ func (d *Decoder) hlink(f *File, x uint32, to int32) {
 		g = int32(len(d.groups))
 		d.groups[key] = g
 	}
-	f.Ext().Group = g
+	d.slab.Ext(f).Group = g
 }
 
 // IDLists reads the names of the ids after a list without incremental

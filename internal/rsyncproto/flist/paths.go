@@ -47,6 +47,7 @@ func (p *Paths) room(size int) int {
 type Slab struct {
 	files, dirs []File
 	used        []*File   // given back, zero
+	extras      []*Extra  // of entries that were given back, as they were
 	lists       [][]*File // given back, empty
 }
 
@@ -90,6 +91,15 @@ func (s *Slab) Keep(f *File) *File {
 	return d
 }
 
+// Ext is f.Ext, which takes what is left of entries that were given back.
+func (s *Slab) Ext(f *File) *Extra {
+	if n := len(s.extras); f.X == nil && n > 0 {
+		f.X, s.extras = s.extras[n-1], s.extras[:n-1]
+		*f.X = Extra{DirNdx: -1}
+	}
+	return f.Ext()
+}
+
 // Files returns an empty slice for the entries of a list.
 func (s *Slab) Files() []*File {
 	n := len(s.lists)
@@ -110,6 +120,9 @@ func (s *Slab) GiveBack(l *List) {
 			break
 		}
 		if f.Active() && !f.IsDir() {
+			if f.X != nil {
+				s.extras = append(s.extras, f.X)
+			}
 			*f = File{}
 			s.used = append(s.used, f)
 		}

@@ -18,7 +18,8 @@ func TestGiveBack(t *testing.T) {
 	}
 	l := &List{Start: 1, Files: s.Files()}
 	file := add("a/file", unix.S_IFREG, Sent)
-	file.Ext().Link = "x"
+	extra := s.Ext(file)
+	extra.Link = "x"
 	dir := add("a/dir", unix.S_IFDIR, ContentDir)
 	linked := add("a/linked", unix.S_IFREG, Linked)
 	cleared := add("a/cleared", unix.S_IFDIR, 0)
@@ -45,6 +46,13 @@ func TestGiveBack(t *testing.T) {
 	if *again != (File{}) {
 		t.Errorf("it is not zero: %+v", *again)
 	}
+	if x := s.Ext(again); x != extra || x.Link != "" || x.DirNdx != -1 {
+		t.Errorf("what few entries have: %p, want %p: %+v", x, extra, x)
+	}
+	if x := s.Ext(again); x != extra {
+		t.Error("an entry has it twice")
+	}
+	*again = File{}
 	again.Mode = unix.S_IFDIR
 	again.SetName("b")
 	if d := s.Keep(again); d == file || d.Name() != "b" || *file != (File{}) {

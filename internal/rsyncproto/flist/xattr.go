@@ -2,7 +2,7 @@ package flist
 
 import (
 	"crypto/md5"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/prsync/prsync/internal/exitcode"
@@ -37,6 +37,8 @@ type XattrItem struct {
 	Asked bool
 }
 
+func byName(a, b XattrItem) int { return strings.Compare(a.Name, b.Name) }
+
 // Abbreviated reports whether the value is known by its sum only.
 func (x *XattrItem) Abbreviated() bool { return x.Len > maxFullDatum && x.Value == nil }
 
@@ -65,7 +67,7 @@ func NewXattrList(xs []meta.Xattr) *XattrList {
 			it.Sum = md5.Sum(x.Value)
 		}
 	}
-	sort.SliceStable(l.Items, func(i, j int) bool { return l.Items[i].Name < l.Items[j].Name })
+	slices.SortStableFunc(l.Items, byName)
 	for i := range l.Items {
 		l.Items[i].Num = int32(i + 1)
 	}
@@ -121,7 +123,7 @@ func (e *Encoder) Xattrs(l *XattrList) *XattrList {
 // xattr reads the attributes of an entry. rsync 3.5.0 xattrs.c:receive_xattr.
 func (d *Decoder) xattr(f *File) {
 	r := d.r
-	x := f.Ext()
+	x := d.slab.Ext(f)
 	ndx := r.Varint()
 	if ndx < 0 || int(ndx) > len(d.xattrs) {
 		d.fail(exitcode.StreamIO, "receive_xattr: xa index %d out of range for %s", ndx, f.Name())
@@ -171,7 +173,7 @@ func (d *Decoder) xattr(f *File) {
 		}
 		l.Items = append(l.Items, it)
 	}
-	sort.SliceStable(l.Items, func(i, j int) bool { return l.Items[i].Name < l.Items[j].Name })
+	slices.SortStableFunc(l.Items, byName)
 	x.Xattrs = l
 	d.xattrs = append(d.xattrs, l)
 }
