@@ -180,6 +180,7 @@ func (t *tree) awaitRoot(ctx context.Context) bool {
 		}
 		if !told {
 			t.log.Error("the module's directory cannot be read; trying again until it can", "error", err)
+			t.setIndexing("its directory cannot be read")
 		}
 		if !sleep(ctx, 5*time.Second) {
 			return false

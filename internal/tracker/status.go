@@ -80,6 +80,9 @@ func (t *Tracker) Status(ctx context.Context) (*web.Status, error) {
 		} else if !r.Confirmed {
 			v.State = "expected" // known from before the restart
 		}
+		if !v.Up() {
+			v.Load.Customers, v.Load.CustomerRate, v.Load.PeerRate, v.Load.Syncing = 0, 0, 0, 0 // as of then
+		}
 		s.Volunteers = append(s.Volunteers, v)
 	}
 	t.mu.Unlock()

@@ -67,7 +67,7 @@ func (c *commands) getenv(name string) string {
 
 func (c *commands) app() *cli.App {
 	config := &cli.StringFlag{Name: "config", Usage: "configuration `FILE` in the syntax of rsyncd.conf; default /etc/prsyncd.conf, else /etc/rsyncd.conf"}
-	debug := &cli.BoolFlag{Name: "debug", Usage: "log more"}
+	debug := &cli.BoolFlag{Name: "debug", Usage: "log more", DisableDefaultText: true}
 	usage := func(ctx *cli.Context, err error, _ bool) error {
 		fmt.Fprintf(c.streams.Err, "prsync: %v\nTry \"prsync %s --help\".\n", err, ctx.Command.Name)
 		return errUsage
@@ -102,11 +102,11 @@ func (c *commands) app() *cli.App {
 		}, {
 			Name: "status", HideHelpCommand: true, OnUsageError: usage,
 			Usage:     "show what a central host knows: volunteers, load, modules, swarm",
-			UsageText: "prsync status [--json] [URL]",
+			UsageText: "prsync status [--json] [URL [MODULE/PATH]]",
 			Description: "Without a URL the central host of the configuration is asked, else the one at\n" +
 				"http://localhost:8080. With MODULE/PATH after the URL it tells who holds that file.",
-			Flags: []cli.Flag{config, &cli.BoolFlag{Name: "json", Usage: "print JSON for scripts"},
-				&cli.IntFlag{Name: "width", Usage: "`COLUMNS` of the output; default is the terminal's"}},
+			Flags: []cli.Flag{config, &cli.BoolFlag{Name: "json", Usage: "print JSON for scripts", DisableDefaultText: true},
+				&cli.IntFlag{Name: "width", Usage: "`COLUMNS` of the output", DefaultText: "the terminal's"}},
 			Action: c.status,
 		}, {
 			Name: "publish", HideHelpCommand: true, OnUsageError: usage,
@@ -114,7 +114,7 @@ func (c *commands) app() *cli.App {
 			UsageText: "prsync publish [--config FILE] MODULE",
 			Description: "The host indexes the module as one generation. Returns when it is visible to\n" +
 				"customers and peers.",
-			Flags:  []cli.Flag{config, &cli.BoolFlag{Name: "json", Usage: "print JSON for scripts"}},
+			Flags:  []cli.Flag{config, &cli.BoolFlag{Name: "json", Usage: "print JSON for scripts", DisableDefaultText: true}},
 			Action: c.publish,
 		}},
 	}

@@ -215,6 +215,19 @@ func (s *Status) Troubles() (list []Trouble) {
 	return list
 }
 
+// Meaning is what a state of volunteers means.
+type Meaning struct{ State, Means string }
+
+// Legend explains the states that volunteers have and that their names do not.
+func (s *Status) Legend() (list []Meaning) {
+	for _, state := range []string{"seed only", "unreachable", "late", "lost", "expected", "stopped"} {
+		if slices.ContainsFunc(s.Volunteers, func(v Volunteer) bool { return v.State == state }) {
+			list = append(list, Meaning{state, stateMeans(state)})
+		}
+	}
+	return list
+}
+
 // Part is the share of all published contents, 0 to 1.
 func (s *Status) Part(contents int64) float64 {
 	if s.Contents <= 0 {

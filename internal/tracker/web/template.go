@@ -12,11 +12,11 @@ import (
 var pageSource string
 
 var page = template.Must(template.New("status").Funcs(template.FuncMap{
-	"bytes": Bytes, "rate": Rate, "ago": func(now, t time.Time) string { return Ago(now.Sub(t)) },
+	"bytes": Bytes, "rate": Rate, "ago": func(now, t time.Time) string { return Ago(now.Sub(t)) }, "since": since,
 	"count": Count, "plots": plots, "date": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") },
 	"percent": func(f float64) string { return fmt.Sprintf("%.0f", 100*f) },
-	"class":   stateClass,
-	"host":    func(url string) string { return strings.TrimPrefix(url, "http://") },
+	"class":   stateClass, "means": stateMeans,
+	"host": func(url string) string { return strings.TrimPrefix(url, "http://") },
 }).Parse(pageSource))
 
 // stateClass is the colour of a volunteer's state.
@@ -28,6 +28,33 @@ func stateClass(state string) string {
 		return "mid"
 	}
 	return "bad"
+}
+
+// stateMeans says what a volunteer's state is, "" for one that gets customers.
+func stateMeans(state string) string {
+	switch state {
+	case "seed only":
+		return "takes no customers: it has announced no address for them"
+	case "unreachable":
+		return "announces itself, but its address for customers does not answer"
+	case "late":
+		return "has not announced itself lately"
+	case "stopped":
+		return "has said goodbye"
+	case "expected":
+		return "known from before this host started, and not heard of since"
+	case "lost":
+		return "has not been heard of for long"
+	}
+	return ""
+}
+
+// since formats how long ago something was.
+func since(now, t time.Time) string {
+	if t.IsZero() {
+		return "not yet"
+	}
+	return Ago(now.Sub(t)) + " ago"
 }
 
 // Bytes formats a number of bytes with a binary unit.

@@ -30,21 +30,31 @@ func RenderStatus(w io.Writer, s *Status, width int) error {
 	fmt.Fprintln(tw)
 	for i := range s.Volunteers {
 		v := &s.Volunteers[i]
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%.0f %%\t%.0f %%\t", printable(v.Name), v.State, Ago(s.Now.Sub(v.Seen)), 100*s.Part(v.Contents), 100*v.Utilization)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%.0f %%\t%.0f %%\t", cut(printable(v.Name), width, maxVolunteer), v.State, Ago(s.Now.Sub(v.Seen)), 100*s.Part(v.Contents), 100*v.Utilization)
 		if wide {
 			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t", v.Load.Customers, Rate(v.Load.CustomerRate), Rate(v.Load.PeerRate), Rate(v.Load.Uplink), Bytes(v.Redirected))
 		}
 		fmt.Fprintln(tw)
 	}
 	tw.Flush()
+	for _, m := range s.Legend() {
+		fmt.Fprintf(&b, "%s: %s\n", m.State, m.Means)
+	}
 	b.WriteByte('\n')
 	tw = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprint(tw, "MODULE\tGENERATION\tFILES\tSIZE\tPUBLISHED\t\n")
+	var doing strings.Builder // what there is no column for
 	for i := range s.Modules {
 		m := &s.Modules[i]
-		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s ago\t%s\n", printable(m.Name), m.Generation, Count(m.Files), Bytes(m.Bytes), Ago(s.Now.Sub(m.Published)), printable(m.Indexing))
+		indexing := printable(m.Indexing)
+		if !wide && indexing != "" {
+			fmt.Fprintf(&doing, "%s: %s\n", printable(m.Name), indexing)
+			indexing = ""
+		}
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\n", cut(printable(m.Name), width, maxModule), m.Generation, Count(m.Files), Bytes(m.Bytes), since(s.Now, m.Published), indexing)
 	}
 	tw.Flush()
+	b.WriteString(doing.String())
 	if s.Search != nil {
 		renderSearch(&b, s.Search, width)
 	}
@@ -58,6 +68,22 @@ func RenderStatus(w io.Writer, s *Status, width int) error {
 		}
 	}
 	return nil
+}
+
+// Columns that all but the name take in the tables of narrow terminals.
+const (
+	maxVolunteer = 36
+	maxModule    = 46
+	leastName    = 10
+)
+
+// cut shortens a name to what others leave of a narrow terminal.
+func cut(name string, width, others int) string {
+	r := []rune(name)
+	if n := max(width-others, leastName); width > 0 && width < 100 && len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return name
 }
 
 // renderSearch writes who holds a file, names in lines of the width.

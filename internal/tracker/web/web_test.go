@@ -126,6 +126,35 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestTrouble: a status says what is wrong in words, also on a narrow terminal.
+func TestTrouble(t *testing.T) {
+	s := sample(7)
+	s.Volunteers[0].Name = "mirror.very-long-name.university.example.org"
+	s.Modules = append(s.Modules, Module{Name: "a-module-with-quite-a-long-name", Indexing: "its directory cannot be read"})
+	page, err := s.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var narrow, wide bytes.Buffer
+	RenderStatus(&narrow, s, 60)
+	RenderStatus(&wide, s, 0)
+	for where, text := range map[string]string{"page": string(page), "terminal": wide.String()} {
+		for _, want := range []string{"not yet", "its directory cannot be read", "its address for customers does not answer", "has not announced itself lately"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the %s lacks %q", where, want)
+			}
+		}
+		if strings.Contains(text, "never") {
+			t.Errorf("the %s has \"never\"", where)
+		}
+	}
+	for _, want := range []string{"…  ready ", "…  0           0        0 B      not yet\n", "a-module-with-quite-a-long-name: its directory cannot be rea"} {
+		if !strings.Contains(narrow.String(), want) {
+			t.Errorf("no %q in\n%s", want, narrow.String())
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	var got Status
 	if err := json.Unmarshal(sample(3).JSON(), &got); err != nil || len(got.Volunteers) != 3 || got.Volunteers[2].Load.Customers != 6 {
