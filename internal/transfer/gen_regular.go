@@ -138,6 +138,10 @@ func (g *generator) ask(t *target, b basis, how int, real *look, have *basis) er
 	}
 	var file *os.File
 	var copyTo *backupFile
+	if have != nil && b.kind == basisFuzzy && !g.lend(fuzzyBasis(t, &b)) {
+		have, b = nil, basis{kind: basisFile, look: real}
+	}
+	g.outdated(t.name)
 	if have != nil && c.xfers() {
 		inplaceBackup := c.Inplace && c.Backup && !g.again && b.kind == basisFile
 		if !c.ReadBatch && !c.WholeFile {

@@ -81,7 +81,8 @@ type swarmJob struct {
 	how   int
 	real  *look
 	have  *basis
-	flags int // as an item shows them
+	flags int  // as an item shows them
+	stale bool // the sender has been asked for what basis is, by --fuzzy: it changes
 	id    content.ID
 
 	// Filled in by whoever works on it.

@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,12 @@ type generatorSwarm struct {
 	off      bool                   // a file falls back just now
 	direct   map[int32]*swarmJob    // asked of the sender; others may wait for the content
 	begin    map[*swarmJob]time.Time
-	stats    report.Stats // of what came this way, added to the others at the end
+	// What files are a basis by --fuzzy, by their names: of what the sender was
+	// asked for, and of jobs.
+	lent      map[string]bool
+	borrowers map[string][]*swarmJob
+
+	stats report.Stats // of what came this way, added to the others at the end
 
 	ids      map[*flist.File]content.ID // from Lookup
 	looked   map[*flist.List]bool
@@ -128,6 +135,56 @@ func (g *generator) initSwarm() {
 	g.swarm = generatorSwarm{
 		swarmer: newSwarmer(g.Receiving), active: map[*swarmJob]struct{}{}, direct: map[int32]*swarmJob{}, begin: map[*swarmJob]time.Time{},
 		hands: newReceiver(g.Receiving), ids: map[*flist.File]content.ID{}, looked: map[*flist.List]bool{},
+		lent: map[string]bool{}, borrowers: map[string][]*swarmJob{},
+	}
+}
+
+// By --fuzzy a file is the basis of another one, which the receiver opens by
+// its name when what the sender sends of the other comes. It must be as the
+// generator saw it then. If the sender sends both, they come in the order in
+// which they were asked for; a job of the swarm ends at any time. So
+//
+//   - what is the basis of something that the sender was asked for does not
+//     become a job of the swarm (lend), and
+//   - a job that ends with asking the sender does without a basis that is a job
+//     itself (lend), or that the sender was asked for since (outdated).
+
+// lend notes that the file of that name is a basis of what the sender is asked
+// for, false when it must not be.
+func (g *generator) lend(name string) bool {
+	s := &g.swarm
+	if s.swarmer == nil || s.cfg.Require {
+		return true
+	}
+	for j := range s.active {
+		if j.t.name == name {
+			return false
+		}
+	}
+	s.lent[name] = true
+	return true
+}
+
+// fuzzyBasis is the name of a basis that is one by --fuzzy.
+func fuzzyBasis(t *target, b *basis) string { return join(path.Dir(t.name), b.fuzzy) }
+
+// outdated notes that the sender is asked for a file, which may be the basis of
+// jobs.
+func (g *generator) outdated(name string) {
+	for _, j := range g.swarm.borrowers[name] {
+		j.stale = true
+	}
+}
+
+// returns forgets what a job had as its basis.
+func (g *generator) returns(j *swarmJob) {
+	if j.basis.kind != basisFuzzy {
+		return
+	}
+	s, name := &g.swarm, fuzzyBasis(j.t, &j.basis)
+	s.borrowers[name] = slices.DeleteFunc(s.borrowers[name], func(b *swarmJob) bool { return b == j })
+	if len(s.borrowers[name]) == 0 {
+		delete(s.borrowers, name)
 	}
 }
 
@@ -230,6 +287,12 @@ func (g *generator) viaSwarm(t *target, b basis, how int, real *look, have *basi
 		}
 		return false
 	}
+	if s.lent[t.name] {
+		if g.log.Info(report.InfoSwarm, 2) {
+			g.log.Printf(report.Info, "swarm: %s: as it was it is the basis of another file: asking the sender\n", t.name)
+		}
+		return false
+	}
 	if g.abbreviated(f) {
 		return false // the sender has to be asked for the attributes anyway
 	}
@@ -259,6 +322,10 @@ func (g *generator) viaSwarm(t *target, b basis, how int, real *look, have *basi
 		}
 	}
 	s.active[j] = struct{}{}
+	if have != nil && b.kind == basisFuzzy {
+		name := fuzzyBasis(t, &b)
+		s.borrowers[name] = append(s.borrowers[name], j)
+	}
 	s.begin[j] = c.Now()
 	s.submit(j)
 	return true
@@ -303,6 +370,7 @@ func (g *generator) settleSwarm() error {
 		j := s.ended[0]
 		s.ended = s.ended[1:]
 		delete(s.active, j)
+		g.returns(j)
 		began := s.begin[j]
 		delete(s.begin, j)
 		if j.err == nil && j.plain == "" && j.w != nil {
@@ -477,16 +545,20 @@ func (g *generator) swarmFailed(j *swarmJob) error {
 	}
 	s.off = true
 	defer func() { s.off = false }()
+	b, have := j.basis, j.have
+	if j.stale {
+		b, have = basis{kind: basisFile, look: j.real}, nil
+	}
 	if !g.rescues(j) {
 		if j.w != nil {
 			j.w.discard()
 		}
-		return g.ask(j.t, j.basis, j.how, j.real, j.have)
+		return g.ask(j.t, b, j.how, j.real, have)
 	}
 	st, err := fsroot.Fstat(j.w.file)
 	if err != nil {
 		j.w.discard()
-		return g.ask(j.t, j.basis, j.how, j.real, j.have)
+		return g.ask(j.t, b, j.how, j.real, have)
 	}
 	r := &g.Receiving.swarm
 	r.mu.Lock()
@@ -495,7 +567,7 @@ func (g *generator) swarmFailed(j *swarmJob) error {
 	}
 	r.rescues[j.t.ndx] = &rescue{w: j.w, mode: j.t.mode}
 	r.mu.Unlock()
-	b := basis{kind: basisFile, look: &look{at: j.w.at, st: st}}
+	b = basis{kind: basisFile, look: &look{at: j.w.at, st: st}}
 	return g.ask(j.t, b, j.how, j.real, &b)
 }
 
