@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -281,6 +282,27 @@ func TestStatusAndMetrics(t *testing.T) {
 	problems, err := promlint.New(w.Body).Lint() // as "promtool check metrics"
 	if err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v, %v", problems, err)
+	}
+}
+
+// TestRatesOfTheLate: what a volunteer sent when it was last heard of is not what
+// it sends.
+func TestRatesOfTheLate(t *testing.T) {
+	f := newFixture(t, nil)
+	req := &content.AnnounceRequest{PeerID: peerA, Name: "v1", URL: "http://one", Load: &content.Load{Uplink: 1e7, Customers: 3, CustomerRate: 1000, PeerRate: 100}}
+	if _, _, err := f.Announce(t.Context(), req, netip.MustParseAddr("10.0.0.1"), "v1", nil, f.now); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		later time.Duration
+		state string
+		want  content.Load
+	}{{0, "ready", *req.Load}, {time.Hour, "late", content.Load{Uplink: 1e7}}} {
+		f.now = f.now.Add(c.later)
+		s, err := f.Status(t.Context())
+		if err != nil || s.Volunteers[0].State != c.state || s.Volunteers[0].Load != c.want {
+			t.Errorf("after %v: %+v, %v; want %s, %+v", c.later, s.Volunteers, err, c.state, c.want)
+		}
 	}
 }
 
