@@ -96,6 +96,19 @@ func (r *Root) openForList(name string) (int, error) {
 	return fd, err
 }
 
+// Searchable returns the error of whoever may not search the root itself, and
+// could not have it as a working directory: a descriptor is to be had without.
+func (r *Root) Searchable() error {
+	if unix.Geteuid() == 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(r.Fd()), ".", &st, 0); err != nil {
+		return pathError("chdir", ".", err)
+	}
+	return nil
+}
+
 func eachDirent(buf []byte, each func(name []byte, typ uint32, ino uint64) bool) bool {
 	for len(buf) >= direntName {
 		size := int(binary.NativeEndian.Uint16(buf[direntLen:]))

@@ -29,6 +29,7 @@ func TestDaemonFound(t *testing.T) {
 		{"groups of a daemon without rights", byInetd, "gid = 0\ndaemon uid = daemon\n[m]\npath = RUNDIR/box/m", runs("HOST::m/")},
 		{"no directory", byInetd, "[m]\npath = RUNDIR/none", runs("HOST::m/")},
 		{"no directory without a root", byInetd, "use chroot = no\n[m]\npath = RUNDIR/none", runs("HOST::m/")},
+		{"a source that cannot be searched", byInetd, "uid = daemon\n[m]\npath = RUNDIR/box/m", runs("HOST::m/locked/ to/")},
 		{"no user", byInetd, "[m]\npath = RUNDIR/box/m\nuid = no-such-user", runs("HOST::m/")},
 		{"an address that is none", byInetd, "[m]\npath = RUNDIR/box/m\nhosts deny = 300.1.1.1", runs("HOST::m/")},
 		{"socket options", byFront, "socket options = BOGUS", runs("HOST::")},
@@ -40,7 +41,7 @@ func TestDaemonFound(t *testing.T) {
 			t.Parallel()
 			c := &daemonCase{name: t.Name(), by: tc.by, globals: []string{"log file = RUNDIR/daemon.log\n" + tc.conf}, actions: tc.actions}
 			c.src.add(&node{path: "a.c", kind: file, data: []byte("a\n")})
-			c.box.add(&node{path: "m", kind: dir}, &node{path: "m/f", kind: file, data: []byte("f\n")}, &node{path: "m/secret", kind: dir})
+			c.box.add(&node{path: "m", kind: dir}, &node{path: "m/f", kind: file, data: []byte("f\n")}, &node{path: "m/secret", kind: dir}, &node{path: "m/locked", kind: dir, mode: 0o600})
 			if diff, _, _ := c.differ(t, pair{peer, prsync}); diff != nil {
 				t.Errorf("(-: rsync only, +: prsync only)\n\t%s\n%s", strings.Join(diff, "\n\t"), c)
 			}

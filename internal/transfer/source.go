@@ -84,6 +84,12 @@ func (s *Sender) openSource(dir string, top bool) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
+	if dir != "" { // rsync goes there
+		if err := root.Searchable(); err != nil {
+			root.Close()
+			return 0, err
+		}
+	}
 	src := &source{dir: dir, path: abs, root: root, top: top}
 	if s.c.Filters != nil {
 		src.walk = s.c.Filters.Walk(filter.Root{Who: "sender", Dir: abs, Open: s.mergeOpener(src)})
