@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -247,8 +246,8 @@ func (c *connection) selectModule() (*conf.Module, error) {
 		return nil, c.lost(err)
 	}
 	if size, ok := strings.CutPrefix(line, "#early_input="); ok {
-		n, err := strconv.Atoi(size)
-		if err != nil || n <= 0 || n > rsyncproto.MaxEarlyInput {
+		n, _, ok := rsyncproto.ScanNumber(size)
+		if !ok || n <= 0 || n > rsyncproto.MaxEarlyInput {
 			c.printf("@ERROR: invalid early_input length\n")
 			return nil, exitcode.Silent(exitcode.Protocol)
 		}

@@ -35,6 +35,7 @@ func TestDaemonFound(t *testing.T) {
 		{"socket options", byFront, "socket options = BOGUS", runs("HOST::")},
 		{"hidden directory for temporary files", byInetd, "read only = no\n[m]\npath = RUNDIR/box/m\nexclude = /secret", runs("--temp-dir=secret src/a.c HOST::m/x")},
 		{"nobody behind the shell", byShell, "[m]\npath = RUNDIR/box/m\nhosts allow = 127.0.0.1", says("@RSYNCD: 31.0\nm\n")},
+		{"early input of a number with a tail", byInetd, "[m]\npath = RUNDIR/box/m", says("@RSYNCD: 31.0\n#early_input= 3x\nabc#list\n")},
 		{"early input that ends early", byInetd, "[m]\npath = RUNDIR/box/m", says("@RSYNCD: 31.0\n#early_input=30\nab")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

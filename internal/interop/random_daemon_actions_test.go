@@ -113,7 +113,7 @@ var greetings = []string{
 
 var badGreetings = []string{
 	"", "@RSYNCD: 99\n", "@RSYNCD: 0\n", "@RSYNCD: 0.0\n", "@RSYNCD: 19\n", "@RSYNCD: 20.0\n", "@RSYNCD: 22\n", "@RSYNCD: 31\n", "@RSYNCD: 31.5\n", "@RSYNCD: 32.0\n", "@RSYNCD: 32.0 foo\n", "@RSYNCD:31.0\n", "@RSYNCD:  31.0\n",
-	"GET / HTTP/1.0CR\nCR\n", "@RSYNCD: x\n", "@RSYNCD: 31.0", "\n", "\n\n\n", "@RSYNCD: 2147483648.0\n", "@RSYNCD: 31.0 " + strings.Repeat("a", 2000) + "\n", strings.Repeat("x", 100_000), strings.Repeat("x", 1023) + "\n", "@RSYNCD: 31.0CR\n", " @RSYNCD: 31.0\n", "@RSYNCD: 31.\n", "@RSYNCD: 33.0 md5\n", "@RSYNCD: 40.0 md5\n#list\n",
+	"GET / HTTP/1.0CR\nCR\n", "@RSYNCD: x\n", "@RSYNCD: 31.0", "\n", "\n\n\n", "@RSYNCD: 31.0 " + strings.Repeat("a", 2000) + "\n", strings.Repeat("x", 100_000), strings.Repeat("x", 1023) + "\n", "@RSYNCD: 31.0CR\n", " @RSYNCD: 31.0\n", "@RSYNCD: 31.\n", "@RSYNCD: 33.0 md5\n", "@RSYNCD: 40.0 md5\n#list\n",
 	"@RSYNCD: 31.-1\n", "@RSYNCD: 0x1f.0\n", "@RSYNCD: 31 .0\n", "@RSYNCD: 31.0\x00\n", "#list\n", "m\n", "@rsyncd: 31.0\n", "@RSYNCD: 31.0x\n", "@RSYNCD: +31.0\n", "@RSYNCD: 32.0 \n", "@RSYNCD: 32.0  md5\n", "@RSYNCD: 28 md5\n", "@RSYNCD: 1.0\n#list\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2CR\n", "PROXY UNKNOWNCR\n", "PROXY TCP6 ::1 ::2 1 2CR\n@RSYNCD: 31.0\n#list\n",
 	"PROXY TCP4 1.2.3.4 5.6.7.8 1 2CR\n@RSYNCD: 31.0\n#list\n", "PROXY TCP4 127.0.0.1 5.6.7.8 70000 2CR\n@RSYNCD: 31.0\n#list\n", "PROXY UNKNOWNCR\n@RSYNCD: 31.0\nm\n", "PROXY " + strings.Repeat("x", 200) + "CR\n",
 	"CR\nCR\n\x00CR\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x7f\x00\x00\x01\x00\x01\x00\x02@RSYNCD: 31.0\n#list\n", "CR\nCR\n\x00CR\nQUIT\n\x20\x00\x00\x00@RSYNCD: 31.0\n#list\n", "CR\nCR\n\x00CR\nQUIT\n\x31\x11\x00\x0c",

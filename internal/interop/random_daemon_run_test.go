@@ -305,6 +305,8 @@ var daemonVarying = []struct {
 	{regexp.MustCompile(`AUTHREQD \S+`), "AUTHREQD CHALLENGE"},
 	{regexp.MustCompile(`^RSYNC_ARG\d+=`), "RSYNC_ARG="}, // wildcards find files in the order of the directory
 	{regexp.MustCompile(`^(RSYNC_ARG=-\w*e[\d.]*i?LsfxCIvu)P$`), "$1"},
+	{regexp.MustCompile(`^RSYNC_ARG=--iconv=.*`), "RSYNC_ARG=--iconv=SET"}, // a module has its own: rsync's client sends another one than over a remote shell
+	{regexp.MustCompile(`rsync: \[Receiver\] getpwuid failed: Success \(0\)|the groups of uid \d+: no user has the id \d+`), "no such user"},
 	{regexp.MustCompile(`early exec failed: No child processes \(10\)`), "early exec failed"},
 	{regexp.MustCompile(`(DATE \[PID\] )rsync: \[Receiver\] early exec failed`), "${1}early exec failed"},
 	{regexp.MustCompile(`^(DATE \[PID\] )?(?:rsync: didn't get server startup line$|@ERROR: (?:cannot read the filter rules of module .*|daemon security issue -- contact admin))`), "${1}RULES"}, // see docs/status.md

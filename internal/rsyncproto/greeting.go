@@ -65,12 +65,12 @@ func ParseGreeting(line string) (Greeting, error) {
 		return Greeting{}, ErrNotGreeting
 	}
 	var g Greeting
-	if g.Protocol, rest, ok = scanNumber(rest); !ok || g.Protocol < 0 || g.Protocol > 1<<20 {
+	if g.Protocol, rest, ok = ScanNumber(rest); !ok || g.Protocol < 0 || g.Protocol > 1<<20 {
 		return Greeting{}, ErrNotGreeting
 	}
 	rest, dotted := strings.CutPrefix(rest, ".")
 	if dotted {
-		g.Sub, _, dotted = scanNumber(rest)
+		g.Sub, _, dotted = ScanNumber(rest)
 	}
 	if !dotted || g.Sub < 0 {
 		g.Sub = 0
@@ -88,9 +88,9 @@ func ParseGreeting(line string) (Greeting, error) {
 	return g, nil
 }
 
-// scanNumber reads a number as scanf(3) does: behind white space, with a sign,
+// ScanNumber reads a number as scanf(3) does: behind white space, with a sign,
 // up to what is no digit.
-func scanNumber(s string) (n int, rest string, ok bool) {
+func ScanNumber(s string) (n int, rest string, ok bool) {
 	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	digits := strings.TrimLeft(s[min(len(s)-len(strings.TrimLeft(s, "+-")), 1):], "0123456789")
 	n, err := strconv.Atoi(s[:len(s)-len(digits)])
