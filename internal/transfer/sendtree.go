@@ -52,8 +52,8 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 			}
 		}
 	}
-	acl, def, xattrs, err := s.extras(si, f)
-	if err != nil {
+	var ex extras
+	if err := s.readExtras(&ex, si, f); err != nil {
 		s.io.Set(ioGeneral)
 		return nil
 	}
@@ -73,11 +73,11 @@ func (s *Sender) sendName(l *curList, si int32, name string, st *fsroot.Stat, fl
 	s.count(f)
 	s.enc.Entry(f, wireName, link, l.Start)
 	s.debugLinked(f, l.Start)
-	if acl != nil {
-		s.enc.ACL(f, acl, def)
+	if s.wantsACL(f) {
+		s.enc.ACL(f, &ex.access, &ex.def)
 	}
-	if xattrs != nil {
-		s.slab.Ext(f).Xattrs = s.enc.Xattrs(xattrs)
+	if s.c.Xattrs > 0 {
+		s.slab.Ext(f).Xattrs = s.enc.Xattrs(ex.xattrs)
 	}
 	if f.IsDir() {
 		if s.c.Unsorted {
@@ -96,51 +96,51 @@ func (s *Sender) count(f *flist.File) {
 	s.Stats.Files.Add(f.IsDir(), f.IsSymlink(), f.IsDevice(), f.IsSpecial())
 }
 
-// extras reads the ACLs and extended attributes of an entry.
-func (s *Sender) extras(si int32, f *flist.File) (acl, def *meta.ACL, xs *flist.XattrList, err error) {
-	wantACL := s.c.ACLs && !f.IsSymlink()
-	if !wantACL && s.c.Xattrs == 0 {
-		return nil, nil, nil, nil
+// extras are the ACLs and extended attributes of an entry, where they are wanted.
+type extras struct {
+	access, def meta.ACL
+	xattrs      *flist.XattrList
+}
+
+func (s *Sender) wantsACL(f *flist.File) bool { return s.c.ACLs && !f.IsSymlink() }
+
+// readExtras reads the extras of an entry.
+func (s *Sender) readExtras(ex *extras, si int32, f *flist.File) error {
+	if !s.wantsACL(f) && s.c.Xattrs == 0 {
+		return nil
 	}
 	if f.Mode == 0 { // a missing argument (--delete-missing-args)
-		if none := (meta.ACL{UserObj: meta.NoEntry, GroupObj: meta.NoEntry, MaskObj: meta.NoEntry, OtherObj: meta.NoEntry}); wantACL {
-			acl, def = &none, &none
-		}
-		if s.c.Xattrs > 0 {
-			xs = &flist.XattrList{}
-		}
-		return acl, def, xs, nil
+		*ex = extras{access: meta.EmptyACL(), def: meta.EmptyACL(), xattrs: &flist.XattrList{}}
+		return nil
 	}
 	src := s.sources[si]
 	from, err := s.attributes(src, f)
 	if err != nil {
 		s.log.Syserr(report.ErrorXfer, err, "open %s failed", s.full(src, f.Name()))
-		return nil, nil, nil, err
+		return err
 	}
 	defer from.Close()
-	if wantACL {
-		a, d, err := meta.ReadACLs(from, f.Mode, s.c.Privilege)
-		if err != nil {
+	if s.wantsACL(f) {
+		if ex.access, ex.def, err = meta.ReadACLs(from, f.Mode, s.c.Privilege); err != nil {
 			s.log.Syserr(report.ErrorXfer, err, "get_acl: sys_acl_get_file(%s, ACL_TYPE_ACCESS)", s.full(src, f.Name()))
-			return nil, nil, nil, err
+			return err
 		}
-		a.Strip(f.Mode)
-		acl, def = &a, &d
+		ex.access.Strip(f.Mode)
 	}
 	if s.c.Xattrs > 0 {
-		rules := s.xattrRules(src)
-		list, err := meta.ReadXattrs(from, rules)
+		rules := s.xattrRules()
+		list, err := meta.ReadXattrs(from, &rules)
 		if err != nil {
 			s.log.Syserr(report.ErrorXfer, err, "rsync_xal_get: lgetxattr(%s) failed", s.full(src, f.Name()))
-			return nil, nil, nil, err
+			return err
 		}
-		xs = flist.NewXattrList(list)
-		for i := range xs.Items {
-			it := &xs.Items[i]
+		ex.xattrs = flist.NewXattrList(list)
+		for i := range ex.xattrs.Items {
+			it := &ex.xattrs.Items[i]
 			it.Name, it.Source = rules.Sent(it.Name), it.Name
 		}
 	}
-	return acl, def, xs, nil
+	return nil
 }
 
 // pin holds an entry: what a link points to, unless it is sent as a link.
@@ -163,8 +163,8 @@ func (s *Sender) attributes(src *source, f *flist.File) (interface {
 	return src.root.Glance(src.rel(f.Name()))
 }
 
-func (s *Sender) xattrRules(src *source) *meta.XattrRules {
-	r := &meta.XattrRules{Level: s.c.Xattrs, Sender: true, Privilege: s.c.Privilege}
+func (s *Sender) xattrRules() meta.XattrRules {
+	r := meta.XattrRules{Level: s.c.Xattrs, Sender: true, Privilege: s.c.Privilege}
 	if s.c.Filters != nil && s.c.Filters.HasXattrRules() {
 		r.Exclude = func(name string) bool { return s.c.Filters.CheckXattr(name) < 0 }
 	}

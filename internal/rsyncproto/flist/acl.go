@@ -57,7 +57,7 @@ func (e *Encoder) oneACL(a *meta.ACL, seen map[string]int32) {
 	}
 	e.acls.key = k
 	if at, ok := seen[string(k)]; ok {
-		e.w.Varint(at + 1)
+		e.put(wire.AppendVarint(e.buf[:0], at+1))
 		return
 	}
 	seen[string(k)] = int32(len(seen))

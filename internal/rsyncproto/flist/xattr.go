@@ -97,7 +97,7 @@ func (e *Encoder) Xattrs(l *XattrList) *XattrList {
 		}
 	}
 	if at, ok := e.xattrs.at[key.String()]; ok {
-		e.w.Varint(at + 1)
+		e.put(wire.AppendVarint(e.buf[:0], at+1))
 		return e.xattrs.lists[at]
 	}
 	e.xattrs.at[key.String()] = int32(len(e.xattrs.lists))
