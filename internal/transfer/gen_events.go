@@ -78,6 +78,23 @@ func (g *generator) wait() error {
 	return g.ended
 }
 
+// awaitDones waits until the sender has finished n phases. With redo, what is to
+// be sent again is asked for meanwhile, all of it: the news of the last such file
+// may have come together with the end of the phase.
+func (g *generator) awaitDones(n int, redo bool) error {
+	for {
+		if err := g.finished(redo); err != nil {
+			return err
+		}
+		if g.dones >= n && !(redo && len(g.failed) > 0) {
+			return nil
+		}
+		if err := g.wait(); err != nil {
+			return err
+		}
+	}
+}
+
 // lost is the error for a broken outgoing stream: what the receiver met, if it
 // has met something, says more.
 func (g *generator) lost(err error) error {
@@ -179,6 +196,20 @@ func (g *generator) sendSuccess(ndx int32) {
 	g.c.W.MsgInOrder(wire.MsgSuccess, wire.AppendInt(b[:0], ndx))
 }
 
+// heldLinks is how many files that others are to be linked to may have arrived
+// while the generator goes on with new ones.
+const heldLinks = 64
+
+// passing is finished for a generator that has other things to do. As rsync's,
+// which leaves up to 512 bytes of the receiver's news unread meanwhile, it asks
+// for links late: what they cost in the stream depends on the indexes around
+// them, and would be chance. rsync 3.5.0 io.c:perform_io.
+func (g *generator) passing(redo bool) error {
+	g.passes = true
+	defer func() { g.passes = false }()
+	return g.finished(redo)
+}
+
 // finished takes care of what has come to an end meanwhile: hard links to
 // finished files, files to ask for again, lists that are complete.
 // rsync 3.5.0 generator.c:check_for_finished_files.
@@ -200,7 +231,7 @@ func (g *generator) finished(redo bool) error {
 			}
 			continue
 		}
-		if len(g.hdone) > 0 {
+		if len(g.hdone) > 0 && !(g.passes && len(g.hdone) <= heldLinks) {
 			d := g.hdone[0]
 			g.hdone = g.hdone[1:]
 			l, f := g.find(d.ndx)

@@ -28,6 +28,7 @@ type generator struct {
 	redo   []int32     // files to ask for again
 	failed []int32     // those that are asked for after the next wait
 	hdone  []hlinkDone // hard-linked files whose transfer has ended
+	passes bool        // see passing
 	// relinked are hard-linked files that are asked for again, whose other names
 	// are still to be made.
 	relinked map[int32]struct{}
@@ -180,7 +181,13 @@ func (g *generator) run() error {
 			break
 		}
 		for {
-			if err := g.finished(true); err != nil {
+			if err := g.passing(true); err != nil {
+				return err
+			}
+			if g.cur+1 < len(g.lists) || g.eof {
+				break
+			}
+			if err := g.finished(true); err != nil { // which the other side may wait for
 				return err
 			}
 			if g.cur+1 < len(g.lists) || g.eof {
@@ -219,22 +226,9 @@ func (g *generator) ending() error {
 		}
 	}
 	done := func() { c.W.WriteNdx(&g.out, wire.NdxDone) }
-	waitDones := func(n int, redo bool) error {
-		for {
-			if err := g.finished(redo); err != nil {
-				return err
-			}
-			if g.dones >= n {
-				return nil
-			}
-			if err := g.wait(); err != nil {
-				return err
-			}
-		}
-	}
 	g.phase++
 	g.debugGenr("generate_files phase=%d", g.phase)
-	if err := waitDones(1, true); err != nil {
+	if err := g.awaitDones(1, true); err != nil {
 		return err
 	}
 	// The sender is told of links while it listens: rsync's generator tells it too
@@ -259,7 +253,7 @@ func (g *generator) ending() error {
 			done()
 		}
 	}
-	if err := waitDones(2, false); err != nil {
+	if err := g.awaitDones(2, false); err != nil {
 		return err
 	}
 	if proto >= 29 {
@@ -271,7 +265,7 @@ func (g *generator) ending() error {
 				done()
 			}
 		}
-		if err := waitDones(3, false); err != nil {
+		if err := g.awaitDones(3, false); err != nil {
 			return err
 		}
 	}
@@ -292,7 +286,7 @@ func (g *generator) ending() error {
 			delStats()
 			done()
 		}
-		if err := waitDones(4, false); err != nil {
+		if err := g.awaitDones(4, false); err != nil {
 			return err
 		}
 	}
@@ -348,7 +342,7 @@ func (g *generator) list() error {
 		if err := g.entry(f, ndx, g.name(f)); err != nil {
 			return err
 		}
-		if err := g.finished(false); err != nil {
+		if err := g.passing(false); err != nil {
 			return err
 		}
 	}
