@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/prsync/prsync/internal/exitcode"
 	"github.com/prsync/prsync/internal/options"
 	"github.com/prsync/prsync/internal/report"
@@ -207,6 +209,8 @@ func startShell(ctx context.Context, o *options.Options, words []string, amSende
 		out.Close()
 		return nil, failed(exitcode.IPC, amSender, err, "pipe")
 	}
+	roomy(childIn)
+	roomy(childOut)
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, env.Stderr
 	cmd.Env = append(environ(cmd, env), setenv...)
@@ -220,6 +224,18 @@ func startShell(ctx context.Context, o *options.Options, words []string, amSende
 	}
 	return &Conn{In: in, Out: out, Protocol: o.Protocol, program: p}, nil
 }
+
+// roomy lets a pipe hold more than the 64 KiB it has by default, so that both
+// sides wait for each other less often; where the system does not allow it the
+// pipe stays as it is.
+func roomy(f *os.File) {
+	if c, err := f.SyscallConn(); err == nil {
+		c.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+}
+
+// pipeSize is about what the sockets hold that rsync puts here.
+const pipeSize = 256 << 10
 
 func environ(cmd *exec.Cmd, env *Env) []string {
 	if env.Environ != nil {

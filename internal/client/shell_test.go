@@ -160,6 +160,23 @@ func TestRemoteShellStatus(t *testing.T) {
 	}
 }
 
+// TestRemoteShellRoom: a side that is busy does not stop the other one at once.
+func TestRemoteShellRoom(t *testing.T) {
+	o, _ := parse(t, "-e", tempFile(t, "#!/bin/sh\nkill -STOP $$\n", 0o755), "h:a", "d")
+	c, err := RemoteShell(context.Background(), o, "h", []string{"a"}, false, Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	out := c.Out.(*os.File)
+	if err := out.SetWriteDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := out.Write(make([]byte, pipeSize)); err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
 func TestRemoteShellThatIsNone(t *testing.T) {
 	o, _ := parse(t, "-e", "/nonexistent/rsh", "h:a", "d")
 	_, err := RemoteShell(context.Background(), o, "h", []string{"a"}, false, Env{})
