@@ -187,26 +187,12 @@ func (c *daemonCase) without(i int) *daemonCase {
 	return &d
 }
 
-// smaller leaves out parts while the case still differs.
-func (c *daemonCase) smaller(t *testing.T, p pair) *daemonCase {
-	for i := 0; i < c.parts(); {
-		if less := c.without(i); len(less.actions) > 0 && len(less.fails(t, p)) > 0 {
-			c = less
-		} else {
-			i++
-		}
-	}
-	return c
-}
-
-func (c *daemonCase) fails(t *testing.T, p pair) []string {
-	diff, _, _ := c.differ(t, p)
-	return diff
-}
-
 // differ runs the case with a pair of programs and with the oracle.
 func (c *daemonCase) differ(t *testing.T, p pair) (diff []string, want, got *daemonResult) {
 	t.Helper()
+	if len(c.actions) == 0 {
+		return nil, nil, nil
+	}
 	if want = c.run(t, p.oracle()); want.hung() {
 		return nil, want, want // rsync's own trouble
 	}
@@ -215,16 +201,6 @@ func (c *daemonCase) differ(t *testing.T, p pair) (diff []string, want, got *dae
 	}
 	got = c.run(t, p)
 	return want.compare(got, p), want, got
-}
-
-// chance reports whether rsync differs from itself in the case.
-func (c *daemonCase) chance(t *testing.T, p pair) bool {
-	for range 3 {
-		if len(c.fails(t, p.oracle())) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // TestRandomDaemon holds daemons with configurations of chance, and clients of
@@ -236,24 +212,12 @@ func TestRandomDaemon(t *testing.T) {
 		c := newDaemonCase(*daemonLuck + uint64(i))
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			pairs := daemonPull.pairs()
-			for _, name := range slices.Sorted(maps.Keys(pairs)) {
-				p := pairs[name]
-				diff, _, _ := c.differ(t, p)
-				if diff == nil || c.chance(t, p) {
-					continue
+			judgeCase(t, c, daemonPull.pairs(), func(name string, small *daemonCase, diff []string, want, got *daemonResult) {
+				if len(diff) > 40 {
+					diff = append(diff[:40:40], "…")
 				}
-				small := c.smaller(t, p)
-				again, want, got := small.differ(t, p)
-				if again == nil { // once, and not again
-					t.Errorf("%s differed, and not each time: %s\n\t%s", name, small, strings.Join(diff, "\n\t"))
-					continue
-				}
-				if len(again) > 40 {
-					again = append(again[:40:40], "…")
-				}
-				t.Errorf("%s is not as rsync (-: rsync only, +: prsync only)\n\t%s\n%s\nin %s and %s", name, strings.Join(again, "\n\t"), small, want.dir, got.dir)
-			}
+				t.Errorf("%s is not as rsync (-: rsync only, +: prsync only)\n\t%s\n%s\nin %s and %s", name, strings.Join(diff, "\n\t"), small, want.dir, got.dir)
+			})
 		})
 	}
 }

@@ -152,6 +152,8 @@ func randomSources(r *rand.Rand, t tree) []string {
 }
 
 // without is the case with a part of its options.
+func (c *randomCase) parts() int { return len(c.words) }
+
 func (c *randomCase) without(i int) *randomCase {
 	d := *c
 	d.words = slices.Delete(slices.Clone(c.words), i, i+1)
@@ -187,33 +189,6 @@ func butRaces(all []string) []string {
 	return slices.DeleteFunc(all, aboutRaces.MatchString)
 }
 
-// chance reports whether rsync differs from itself in a case.
-func (c *randomCase) chance(t *testing.T, p pair) bool {
-	for range 4 {
-		if diff, _, _ := c.differ(t, p.oracle()); diff != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// smaller leaves out options while the case still differs.
-func (c *randomCase) smaller(t *testing.T, p pair) *randomCase {
-	for i := 0; i < len(c.words); {
-		if less := c.without(i); len(less.fails(t, p)) > 0 {
-			c = less
-		} else {
-			i++
-		}
-	}
-	return c
-}
-
-func (c *randomCase) fails(t *testing.T, p pair) []string {
-	diff, _, _ := c.differ(t, p)
-	return diff
-}
-
 // TestRandom holds option sets of chance, over trees of chance, against the
 // oracle. A case that differs is shown with the options it takes for that; one
 // in which rsync differs from itself shows nothing.
@@ -226,20 +201,9 @@ func TestRandom(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			pairs := c.way.pairs()
-			for _, name := range slices.Sorted(maps.Keys(pairs)) {
-				diff, _, _ := c.differ(t, pairs[name])
-				if diff == nil || c.chance(t, pairs[name]) {
-					continue
-				}
-				small := c.smaller(t, pairs[name])
-				diff, want, got := small.differ(t, pairs[name])
-				if diff == nil { // once, and not again
-					t.Errorf("%s differed, and not each time: %s", name, small)
-					continue
-				}
+			judgeCase(t, c, c.way.pairs(), func(_ string, small *randomCase, diff []string, want, got *result) {
 				small.report(t, diff, want, got)
-			}
+			})
 		})
 	}
 }
