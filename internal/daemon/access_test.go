@@ -197,6 +197,12 @@ func TestProxyPeers(t *testing.T) {
 	if got := probe(h, "PROXY TCP4 10.1.2.3 127.0.0.1 40000 873\r\n"); got != "" {
 		t.Errorf("an untrusted proxy got %q", got)
 	}
+	// A client meets the end of the connection, whatever it has said by then.
+	c := h.dial(t)
+	c.send(hello)
+	if _, err := io.ReadAll(c.r); err != nil {
+		t.Error(err)
+	}
 	h.wantLog(t, `proxy protocol rejected from untrusted peer UNDETERMINED \(127\.0\.0\.1\)`)
 	if !strings.Contains(errs.String(), `"proxy protocol hosts" is unset`) {
 		t.Errorf("no warning: %q", errs.String())

@@ -144,6 +144,7 @@ func (c *connection) serve(ctx context.Context) error {
 func (c *connection) readProxy(ctx context.Context, g *conf.Global) error {
 	if !c.access(ctx, nil).proxyTrusted(g.ProxyProtocolHosts, c.addr) {
 		c.log.Printf("proxy protocol rejected from untrusted peer %s (%s)", undeterminedHost, c.addr)
+		c.hangUp()
 		return exitcode.Silent(exitcode.SocketIO)
 	}
 	addr, err := readProxyHeader(c.reader)
@@ -152,12 +153,32 @@ func (c *connection) readProxy(ctx context.Context, g *conf.Global) error {
 			return exitcode.Silent(exitcode.Timeout)
 		}
 		c.log.Printf("proxy protocol header from %s rejected: %v", c.addr, err)
+		c.hangUp()
 		return exitcode.Silent(exitcode.SocketIO)
 	}
 	if addr.IsValid() {
 		c.addr = addr.String()
 	}
 	return nil
+}
+
+// What a client that is sent away may still say, and how long.
+const (
+	hangUpLimit = 64 << 10
+	hangUpTime  = time.Second
+)
+
+// hangUp ends a connection on which the client may have said what nobody has read.
+// A close alone would reset it then: the client would meet an error of the
+// connection, or the end of it, as the two happen to run.
+func (c *connection) hangUp() {
+	conn, err := c.in.SyscallConn()
+	if c.shell || err != nil {
+		return
+	}
+	conn.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	c.in.SetReadDeadline(time.Now().Add(hangUpTime))
+	io.CopyN(io.Discard, c.in, hangUpLimit)
 }
 
 // access returns the rules of access of a module, or before there is one.
