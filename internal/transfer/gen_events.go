@@ -204,16 +204,15 @@ const heldLinks = 64
 // which leaves up to 512 bytes of the receiver's news unread meanwhile, it asks
 // for links late: what they cost in the stream depends on the indexes around
 // them, and would be chance. rsync 3.5.0 io.c:perform_io.
-func (g *generator) passing(redo bool) error {
-	g.passes = true
-	defer func() { g.passes = false }()
-	return g.finished(redo)
-}
+func (g *generator) passing(redo bool) error { return g.settle(redo, heldLinks) }
 
-// finished takes care of what has come to an end meanwhile: hard links to
-// finished files, files to ask for again, lists that are complete.
-// rsync 3.5.0 generator.c:check_for_finished_files.
-func (g *generator) finished(redo bool) error {
+// finished takes care of all that has come to an end meanwhile.
+func (g *generator) finished(redo bool) error { return g.settle(redo, 0) }
+
+// settle takes care of what has come to an end meanwhile: hard links to finished
+// files, but for as many as are held back, files to ask for again, lists that are
+// complete. rsync 3.5.0 generator.c:check_for_finished_files.
+func (g *generator) settle(redo bool, held int) error {
 	if !g.inStep() {
 		select {
 		case <-g.events.signal:
@@ -231,7 +230,7 @@ func (g *generator) finished(redo bool) error {
 			}
 			continue
 		}
-		if len(g.hdone) > 0 && !(g.passes && len(g.hdone) <= heldLinks) {
+		if len(g.hdone) > held {
 			d := g.hdone[0]
 			g.hdone = g.hdone[1:]
 			l, f := g.find(d.ndx)

@@ -28,7 +28,6 @@ type generator struct {
 	redo   []int32     // files to ask for again
 	failed []int32     // those that are asked for after the next wait
 	hdone  []hlinkDone // hard-linked files whose transfer has ended
-	passes bool        // see passing
 	// relinked are hard-linked files that are asked for again, whose other names
 	// are still to be made.
 	relinked map[int32]struct{}
